@@ -1,0 +1,444 @@
+"""The exact partition of a plane into the linear regions of a network.
+
+One planar complex is shared by all: vertices, edges, and for every edge the face on its left and on its
+right. Units cut it one after another. A layer's pre-activations are affine on every face that the layers
+before have made, so their values at the vertices decide everything: edges whose ends have different signs
+are cut by interpolation, and every face with two such cuts gets a chord. All of it is array work over
+edges; no polygon is ever handled alone.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minigrok.networks import Network, trace
+
+Box = tuple[tuple[float, float], tuple[float, float]]
+
+# A vertex this close to a unit's line, relative to the layer's largest pre-activation there, lies on it.
+_ON_THE_LINE = 1e-11
+# Rounding of a pre-activation, relative to the largest one anywhere in the window.
+_ROUNDING = 1e-15
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A plane through input space: the points origin + s * u + t * v, with u and v orthonormal.
+
+    Example:
+        >>> plane = Plane.through(torch.zeros(784), torch.eye(784)[0], torch.eye(784)[1])
+        >>> plane.lift([[0.5, 0.25]]).shape
+        torch.Size([1, 784])
+    """
+
+    origin: Tensor  # (*input_shape), float64
+    u: Tensor
+    v: Tensor
+
+    @classmethod
+    def through(cls, x0: Tensor, x1: Tensor, x2: Tensor) -> "Plane":
+        """The plane through three inputs of one shape; x0 is its origin and u points to x1.
+
+        Raises:
+            ValueError: if the three lie on one line (to rounding), or differ in shape.
+
+        Used in lesson 03.
+        """
+        x0, x1, x2 = (torch.as_tensor(x).detach().to("cpu", torch.float64) for x in (x0, x1, x2))
+        if not x0.shape == x1.shape == x2.shape:
+            shapes = ", ".join(str(tuple(x.shape)) for x in (x0, x1, x2))
+            raise ValueError(f"expected three inputs of one shape, got {shapes}.")
+        first, second = x1 - x0, x2 - x0
+        u = first / first.norm().clamp_min(torch.finfo(torch.float64).tiny)
+        rest = second - (second * u).sum() * u
+        if not first.norm() > 0 or not rest.norm() > 1e-9 * second.norm():
+            raise ValueError("the three points lie on one line, which spans no plane. Move one of them off it.")
+        return cls(x0, u, rest / rest.norm())
+
+    def lift(self, points: object) -> Tensor:
+        """Take plane coordinates (N, 2) to inputs (N, *input_shape)."""
+        points = torch.as_tensor(points, dtype=torch.float64)
+        frame = torch.stack([self.u, self.v])
+        return self.origin + (points @ frame.flatten(1)).reshape(-1, *self.origin.shape)
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Project inputs (N, *input_shape) onto the plane: coordinates (N, 2)."""
+        offset = (torch.as_tensor(x).to("cpu", torch.float64) - self.origin).flatten(1)
+        return offset @ torch.stack([self.u, self.v]).flatten(1).T
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Partition:
+    """The linear regions of a network in a window of the plane, as a planar complex. Arrays are NumPy's.
+
+    Attributes:
+        vertices: (V, 2) float64, coordinates in the window.
+        edges: (E, 2) int64, the two ends of every edge.
+        edge_neuron: (E, 2) int64, the (layer, unit) whose line the edge lies on; (-1, -1) on the border.
+        edge_faces: (E, 2) int64, the regions on the left and right of the edge; -1 outside the window.
+        outputs: (V, n_out) float64, the network's output at the vertices.
+        n_regions: F, the number of regions: maximal pieces on which every unit keeps its sign.
+
+    Two neighbouring regions differ in the state of at least one unit. (They may still share one affine map,
+    where that unit has no effect on the output.)
+    """
+
+    vertices: np.ndarray
+    edges: np.ndarray
+    edge_neuron: np.ndarray
+    edge_faces: np.ndarray
+    outputs: np.ndarray
+    n_regions: int
+    box: Box
+    plane: Plane | None
+    network: Network = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"Partition({self.n_regions} regions, box={self.box})"
+
+    @property
+    def euler(self) -> int:
+        """V - E + F, which is 1 for every consistent partition of a window."""
+        return len(self.vertices) - len(self.edges) + self.n_regions
+
+    @cached_property
+    def _half_edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Face, start and end of every half-edge, faces in order, each walked counter-clockwise."""
+        face = self.edge_faces.T.ravel()
+        start, end = self.edges.T.ravel(), self.edges[:, ::-1].T.ravel()
+        inside = face >= 0
+        order = np.argsort(face[inside], kind="stable")
+        return tuple(a[inside][order] for a in (face, start, end))
+
+    @cached_property
+    def _cycles(self) -> np.ndarray:
+        """Every face's vertices one after another in counter-clockwise order (one entry per half-edge)."""
+        face, start, end = self._half_edges
+        key = face * len(self.vertices)
+        order = np.argsort(key + start)
+        following = order[np.searchsorted(key + start, key + end, sorter=order)]
+        first = np.searchsorted(face, np.arange(self.n_regions))
+        steps = np.full(len(face), -1)  # how far a half-edge is from its face's first one
+        at, position = first, 0
+        while len(at):
+            steps[at] = position
+            at, position = following[at], position + 1
+            at = at[steps[at] < 0]
+        cycles = np.empty(len(face), dtype=np.int64)
+        cycles[first[face] + steps] = start
+        return cycles
+
+    def polygons(self) -> list[np.ndarray]:
+        """The corners (k, 2) of every region in counter-clockwise order (with vertices that lie on a side)."""
+        ends = np.cumsum(np.bincount(self._half_edges[0], minlength=self.n_regions))
+        return np.split(self.vertices[self._cycles], ends[:-1])
+
+    @cached_property
+    def interior_points(self) -> np.ndarray:
+        """One point (F, 2) strictly inside every region: the mean of its vertices."""
+        face, start, _ = self._half_edges
+        count = np.bincount(face, minlength=self.n_regions)
+        xy = [np.bincount(face, self.vertices[start, k], self.n_regions) / count for k in (0, 1)]
+        return np.stack(xy, axis=1)
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """The area (F,) of every region, in window coordinates (shoelace formula about an inner point)."""
+        face, start, end = self._half_edges
+        centre = self.interior_points[face]
+        (x0, y0), (x1, y1) = (self.vertices[start] - centre).T, (self.vertices[end] - centre).T
+        return np.bincount(face, (x0 * y1 - x1 * y0) / 2, self.n_regions)
+
+    @cached_property
+    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+        points = torch.from_numpy(self.interior_points)
+        directions = _lift(self.plane, torch.eye(2, dtype=torch.float64)) - _lift(self.plane, torch.zeros(1, 2))
+        chunks = [self.network.linearise(_lift(self.plane, p), directions) for p in points.split(4096)]
+        values, slopes = (torch.cat(parts).numpy() for parts in zip(*chunks, strict=True))
+        return slopes, values - np.einsum("fok,fk->fo", slopes, self.interior_points)
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """The gradient of every output in every region, (F, n_out, 2): f(p) = slopes @ p + offsets there."""
+        return self._affine[0]
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """The constant of every region's affine map, (F, n_out)."""
+        return self._affine[1]
+
+    @cached_property
+    def decision_boundary(self) -> np.ndarray:
+        """Where the largest output changes: segments (S, 2, 2) from end to end, exact inside every region.
+
+        With one output: where it changes its sign. In a region all outputs are affine, so the boundary
+        between two classes is a straight segment there, cut short where a third class is larger.
+        """
+        return _decision_boundary(self)
+
+
+def partition(model: nn.Module, box: Box = ((-1.0, 1.0), (-1.0, 1.0)), *, plane: Plane | None = None) -> Partition:
+    """Cut a window of the plane into the linear regions of a network, exactly.
+
+    A region is a maximal polygon on which every unit keeps its sign; the network is affine there. A unit at
+    zero counts as inactive. Lines closer than about 1e-11 of the layer's scale are taken as one, so that
+    lines through a common point make no slivers.
+
+    Args:
+        model: any network `networks.trace` understands. With `plane=None` its input is (N, 2).
+        box: ((x_min, x_max), (y_min, y_max)), in the plane's coordinates.
+        plane: a `Plane` through the input space of a bigger network.
+
+    Returns:
+        A `Partition` (NumPy arrays, float64).
+
+    Raises:
+        ValueError: a box without area, a network that is not piecewise linear, inputs of another shape.
+
+    Source: the partition of Humayun et al. 2023 (SplineCam) and Berzins 2023 (edge subdivision), here with
+    signs of three values.
+
+    Example:
+        >>> line = nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1))
+        >>> _ = line[0].weight.data.copy_(torch.tensor([[1.0, 1.0]])), line[0].bias.data.zero_()
+        >>> cut = partition(line)
+        >>> cut.n_regions, cut.euler, cut.areas.tolist()
+        (2, 1, [2.0, 2.0])
+
+    Used in lessons 01, 02 and 03.
+    """
+    box = _check_box(box)
+    shape = (2,) if plane is None else tuple(plane.origin.shape)
+    network = trace(model, shape, dtype=torch.float64)
+    if network.device.type != "cpu":
+        network = trace(_on_cpu(model), shape, dtype=torch.float64)
+    mesh = _Mesh(box)
+    values = {0: _lift(plane, torch.from_numpy(mesh.points[: mesh.n_vertices]))}
+    with torch.no_grad():
+        for step in network.walk(values):
+            mesh.cut_layer(values, step.inputs[0], sum(network.units[: step.layer]))
+    layer, unit = _layer_and_unit(mesh.maker[: mesh.n_edges], network.units)
+    return Partition(
+        vertices=mesh.points[: mesh.n_vertices].copy(),
+        edges=np.stack([mesh.tail[: mesh.n_edges], mesh.head[: mesh.n_edges]], axis=1),
+        edge_neuron=np.stack([layer, unit], axis=1),
+        edge_faces=np.stack([mesh.left[: mesh.n_edges], mesh.right[: mesh.n_edges]], axis=1) - 1,
+        outputs=values[network.output].flatten(1).numpy(),
+        n_regions=mesh.n_faces - 1,
+        box=box,
+        plane=plane,
+        network=network,
+    )
+
+
+def _check_box(box: Box) -> Box:
+    try:
+        (x0, x1), (y0, y1) = ((float(a), float(b)) for a, b in box)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected box=((x_min, x_max), (y_min, y_max)), got {box!r}.") from error
+    if not np.isfinite([x0, x1, y0, y1]).all() or not (x0 < x1 and y0 < y1):
+        raise ValueError(f"the box {box!r} has no area. Give ((x_min, x_max), (y_min, y_max)) with x_min < x_max.")
+    return (x0, x1), (y0, y1)
+
+
+def _lift(plane: Plane | None, points: Tensor) -> Tensor:
+    return points.clone() if plane is None else plane.lift(points)
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(model).to("cpu")
+
+
+def _layer_and_unit(maker: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Split the running number of a unit (-1: the border) into (layer, unit)."""
+    firsts = np.concatenate([[0], np.cumsum(units)]).astype(np.int64)
+    layer = np.searchsorted(firsts, maker, side="right") - 1
+    return layer, np.where(maker < 0, -1, maker - firsts[np.maximum(layer, 0)])
+
+
+class _Mesh:
+    """The growing complex. Face 0 is the outside; arrays have room to grow, `n_*` say how much is used."""
+
+    def __init__(self, box: Box):
+        (x0, x1), (y0, y1) = box
+        self.points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        self.tail, self.head = np.arange(4), np.array([1, 2, 3, 0])
+        self.left, self.right = np.ones(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
+        self.maker = np.full(4, -1, dtype=np.int64)
+        self.n_vertices, self.n_edges, self.n_faces = 4, 4, 2
+
+    def cut_layer(self, values: dict[int, Tensor], z: int, first_unit: int) -> None:
+        """Cut by every unit of a layer; `values` (live in front of it, `z` its pre-activation) grow along."""
+        order = [z, *(i for i in values if i != z)]
+        shapes = [tuple(values[i].shape[1:]) for i in order]
+        widths = [int(np.prod(shape)) for shape in shapes]
+        rows = np.concatenate([values[i].flatten(1).numpy() for i in order], axis=1)
+        values.clear()
+        self._open_layer(rows, widths[0])
+        for unit in range(widths[0]):
+            signs = self.signs[unit]
+            if signs[: self.n_vertices].min() < 0 < signs[: self.n_vertices].max():
+                self._cut(unit, first_unit + unit)
+        rows = torch.from_numpy(self.rows[: self.n_vertices])
+        for i, part, shape in zip(order, rows.split(widths, dim=1), shapes, strict=True):
+            values[i] = part.reshape(-1, *shape)
+        del self.rows, self.signs, self.tolerance
+
+    def _open_layer(self, rows: np.ndarray, units: int) -> None:
+        largest = np.abs(rows[:, :units]).max(axis=1, initial=0.0)
+        self.units, self.rows = units, rows
+        self.tolerance = _ON_THE_LINE * largest + _ROUNDING * largest.max()
+        self.signs = np.empty((units, len(rows)), dtype=np.int8)
+        self._settle(0, len(rows))
+
+    def _settle(self, begin: int, end: int) -> None:
+        """Give vertices begin:end their signs; a value within the tolerance is zero, exactly, from now on."""
+        for a in range(begin, end, 4096):  # in pieces that stay in the cache
+            z = self.rows[a : min(a + 4096, end), : self.units]
+            z[np.abs(z) <= self.tolerance[a : a + len(z), None]] = 0.0
+            self.signs[:, a : a + len(z)] = ((z > 0).view(np.int8) - (z < 0).view(np.int8)).T
+
+    def _cut(self, unit: int, maker: int) -> None:
+        signs, n = self.signs[unit], self.n_edges
+        s0, s1 = signs.take(self.tail[:n]), signs.take(self.head[:n])
+        crossed = np.flatnonzero(s0 * s1 < 0)
+        s0, s1 = np.append(s0, np.zeros(len(crossed), np.int8)), np.append(s1, s1[crossed])
+        s1[crossed] = 0
+        self._split_edges(crossed, unit)
+        self._split_faces(s0, s1, maker)
+
+    def _split_edges(self, crossed: np.ndarray, unit: int) -> None:
+        """Put a new vertex on every crossed edge, where the unit's value is zero."""
+        k, v, e = len(crossed), self.n_vertices, self.n_edges
+        self._grow_vertices(v + k)
+        a, b = self.tail[crossed], self.head[crossed]
+        za, zb = self.rows[a, unit], self.rows[b, unit]
+        t = (za / (za - zb))[:, None]
+        for array in (self.points, self.rows):
+            start = array[a]
+            array[v : v + k] = start + t * (array[b] - start)
+        self.rows[v : v + k, unit] = 0.0
+        self.tolerance[v : v + k] = self.tolerance[a] + t[:, 0] * (self.tolerance[b] - self.tolerance[a])
+        self._settle(v, v + k)
+        new = np.arange(v, v + k)
+        self.head[crossed] = new
+        self._add_edges(new, b, self.left[crossed], self.right[crossed], self.maker[crossed])
+        self.n_vertices, self.n_edges = v + k, e + k
+
+    def _split_faces(self, s0: np.ndarray, s1: np.ndarray, maker: int) -> None:
+        """Give every face with vertices on both sides a chord; its negative side becomes a new face.
+
+        Walk a face counter-clockwise: its positive vertices are one run, which begins behind a vertex at
+        zero ("start") and ends in front of another ("stop"). The chord leads from stop to start.
+        """
+        total = s0 + s1  # 2, 1: positive side; 0: on the line; -1, -2: negative side
+        plus, minus = np.flatnonzero(total == 1), np.flatnonzero(total == -1)
+        tail_is_zero = s0[plus] == 0
+        zero = np.where(tail_is_zero, self.tail[plus], self.head[plus])
+        left, right = self.left[plus], self.right[plus]
+        start = np.full(self.n_faces, -1)
+        stop = np.full(self.n_faces, -1)
+        start[np.where(tail_is_zero, left, right)] = zero
+        stop[np.where(tail_is_zero, right, left)] = zero
+        has_minus = np.zeros(self.n_faces, dtype=bool)
+        has_minus[self.left[minus]] = has_minus[self.right[minus]] = True
+        has_minus[0] = False  # the outside is never cut
+        cut = np.flatnonzero(has_minus & (start >= 0) & (stop >= 0) & (start != stop))
+        new = np.arange(self.n_faces, self.n_faces + len(cut))
+        self._move_negative_side(total, cut, new)
+        self._add_edges(stop[cut], start[cut], cut, new, maker)
+        self.n_faces += len(cut)
+        self.n_edges += len(cut)
+
+    def _move_negative_side(self, total: np.ndarray, cut: np.ndarray, new: np.ndarray) -> None:
+        is_cut = np.zeros(self.n_faces, dtype=bool)
+        is_cut[cut] = True
+        becomes = np.zeros(self.n_faces, dtype=np.int64)
+        becomes[cut] = new
+        negative = total < 0
+        for side in (self.left, self.right):
+            side = side[: self.n_edges]
+            moved = np.flatnonzero(is_cut.take(side) & negative)
+            side[moved] = becomes[side[moved]]
+
+    def _add_edges(self, tail: np.ndarray, head: np.ndarray, left: np.ndarray, right: np.ndarray, maker: object) -> None:
+        begin, end = self.n_edges, self.n_edges + len(tail)
+        if end > len(self.tail):
+            for name in ("tail", "head", "left", "right", "maker"):
+                setattr(self, name, _longer(getattr(self, name), end))
+        for name, new in (("tail", tail), ("head", head), ("left", left), ("right", right), ("maker", maker)):
+            getattr(self, name)[begin:end] = new
+
+    def _grow_vertices(self, needed: int) -> None:
+        if needed > len(self.points):
+            self.points = _longer(self.points, needed)
+        if needed > len(self.rows):
+            self.rows, self.tolerance = _longer(self.rows, needed), _longer(self.tolerance, needed)
+            signs = np.empty((self.units, len(self.rows)), dtype=np.int8)
+            signs[:, : self.n_vertices] = self.signs[:, : self.n_vertices]
+            self.signs = signs
+
+
+def _longer(array: np.ndarray, needed: int) -> np.ndarray:
+    """Room for `needed` rows and some more; grown in place where the system can (large arrays are moved, not copied)."""
+    if not array.flags.owndata:
+        array = array.copy()
+    array.resize((int(1.6 * needed) + 64, *array.shape[1:]), refcheck=False)
+    return array
+
+
+def _decision_boundary(p: Partition) -> np.ndarray:
+    """Cut every face where two outputs are equal and no other is larger."""
+    outputs = p.outputs if p.outputs.shape[1] > 1 else np.concatenate([p.outputs, 0 * p.outputs], axis=1)
+    face, start, end = p._half_edges
+    n_out, segments = outputs.shape[1], []
+    winner = outputs.argmax(axis=1)
+    lowest, highest = np.full(p.n_regions, n_out), np.full(p.n_regions, -1)
+    np.minimum.at(lowest, face, winner[start])
+    np.maximum.at(highest, face, winner[start])
+    mixed = (lowest < highest)[face]  # a face whose corners agree is all of one class
+    face, start, end = face[mixed], start[mixed], end[mixed]
+    for i in range(n_out):
+        for j in range(i + 1, n_out):
+            segments.append(_between(p, outputs, i, j, face, start, end))
+    return np.concatenate(segments) if segments else np.zeros((0, 2, 2))
+
+
+def _between(
+    p: Partition, outputs: np.ndarray, i: int, j: int, face: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> np.ndarray:
+    """The segments where outputs i and j are equal and largest, at most one in every face."""
+    gap = outputs[:, i] - outputs[:, j]
+    up = (gap[start] > 0) & (gap[end] <= 0)
+    down = (gap[start] <= 0) & (gap[end] > 0)
+    ends = []
+    for crossing in (up, down):  # each face of two sides has one of either; keep the faces in order
+        f, a, b = face[crossing], start[crossing], end[crossing]
+        t = (gap[a] / (gap[a] - gap[b]))[:, None]
+        ends.append((f, p.vertices[a] + t * (p.vertices[b] - p.vertices[a]), outputs[a] + t * (outputs[b] - outputs[a])))
+    common, first, second = np.intersect1d(ends[0][0], ends[1][0], return_indices=True)
+    if not len(common):
+        return np.zeros((0, 2, 2))
+    (p0, f0), (p1, f1) = ((points[k], values[k]) for (_, points, values), k in zip(ends, (first, second), strict=True))
+    low, high = _largest_on_segment(f0, f1, i)
+    kept = high > low
+    step = (p1 - p0)[kept]
+    return np.stack([p0[kept] + low[kept, None] * step, p0[kept] + high[kept, None] * step], axis=1)
+
+
+def _largest_on_segment(f0: np.ndarray, f1: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """For which t in [low, high] output i is largest, when the outputs go linearly from f0 to f1."""
+    low, high = np.zeros(len(f0)), np.ones(len(f0))
+    scale = 1e-12 * np.maximum(np.abs(f0), np.abs(f1)).max(axis=1)
+    for k in range(f0.shape[1]):
+        lead0, lead1 = f0[:, i] - f0[:, k] + scale, f1[:, i] - f1[:, k] + scale
+        t = lead0 / np.where(lead0 == lead1, 1.0, lead0 - lead1)
+        low = np.where((lead0 < 0) & (lead1 >= 0), np.maximum(low, t), low)
+        high = np.where((lead0 >= 0) & (lead1 < 0), np.minimum(high, t), high)
+        high = np.where((lead0 < 0) & (lead1 < 0), -1.0, high)
+    return low, high
