@@ -1,0 +1,162 @@
+"""What the published book does beyond Jupyter Book: offline formulas, glossary links, index, Colab links.
+
+The lessons stay plain Markdown that reads well in JupyterLab; everything that only a book needs happens here.
+"""
+
+import html
+import importlib.util
+from collections import defaultdict
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxDirective
+
+LESSONS, GLOSSARY = "lessons/", "book/glossary"
+COLAB = "https://colab.research.google.com/github/minigrok/minigrok/blob/workbook/"
+
+
+def add_mathjax(app, config) -> None:
+    """Publish MathJax's one-file SVG bundle from the installed package; no page asks the network for it."""
+    package = importlib.util.find_spec("sphinx-mathjax-offline")    # a hyphen: found, never imported
+    if package is None:
+        raise RuntimeError("formulas need the package sphinx-mathjax-offline: pip install 'minigrok[book]'")
+    bundle = Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js"
+    config.html_static_path.append(str(bundle))
+
+
+# ---- glossary: emphasised terms become links, and the glossary links back -------------------------------------
+
+def glossary_terms(source: str) -> dict[str, str]:
+    """Map each lower-case term of a glossary page to its spelling there: the unindented lines of its block."""
+    block = source.split("{glossary}", 1)[1]
+    lines = block.split("\n```", 1)[0].splitlines()[1:]
+    return {line.strip().lower(): line.strip() for line in lines if line and not line[0].isspace() and line[0] != ":"}
+
+
+def find_term(text: str, terms: dict[str, str]) -> str | None:
+    """Return the glossary's spelling of `text`, a plural allowed, or None."""
+    word = " ".join(text.lower().split())
+    singulars = [word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ies") + "y"]
+    return next((terms[s] for s in singulars if s in terms), None)
+
+
+def read_terms(app) -> None:
+    app.env.glossary_terms = glossary_terms((Path(app.srcdir) / f"{GLOSSARY}.md").read_text(encoding="utf-8"))
+
+
+class LinkTerms(SphinxTransform):
+    """In a lesson, link the first *emphasised* use of each glossary term and enter it into the index."""
+
+    default_priority = 300
+
+    def apply(self) -> None:
+        if not self.env.docname.startswith(LESSONS):
+            return
+        seen: set[str] = set()
+        for node in list(self.document.findall(nodes.emphasis)):
+            term = find_term(node.astext(), self.env.glossary_terms)
+            if term is None or term in seen or inside(node, (nodes.title, nodes.caption, nodes.reference)):
+                continue
+            seen.add(term)
+            node.replace_self(self.link(node, term))
+
+    def link(self, node: nodes.emphasis, term: str) -> list[nodes.Node]:
+        anchor = f"term-here-{self.env.new_serialno('term')}"
+        entry = addnodes.index(entries=[("single", term, anchor, "", None)])
+        link = addnodes.pending_xref(
+            "", node.deepcopy(), reftype="term", refdomain="std", reftarget=term,
+            refdoc=self.env.docname, refexplicit=True, refwarn=True)
+        return [entry, nodes.target("", "", ids=[anchor]), link]
+
+
+def inside(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
+    while node is not None and not isinstance(node, kinds):
+        node = node.parent
+    return node is not None
+
+
+def places(env) -> dict[str, list[tuple[str, str]]]:
+    """Where each index entry stands: entry -> (page, anchor), one place per page, in the contents' order."""
+    order = {doc: i for i, doc in enumerate(env.toctree_includes.get(env.config.master_doc, []))}
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for doc, entries in env.get_domain("index").entries.items():
+        for _, text, anchor, *_ in entries:
+            found[text.replace("; ", ", ")].setdefault(doc, anchor)
+    return {text: sorted(docs.items(), key=lambda d: order.get(d[0], len(order))) for text, docs in found.items()}
+
+
+def page_links(app, here: str, where: list[tuple[str, str]]) -> list[nodes.Node]:
+    links: list[nodes.Node] = []
+    for doc, anchor in where:
+        uri = f"{app.builder.get_relative_uri(here, doc)}#{anchor}"
+        links += [nodes.Text(" · " if links else ""), nodes.reference("", app.env.titles[doc].astext(), refuri=uri)]
+    return links
+
+
+def link_back(app, doctree, docname) -> None:
+    """Below each definition of the glossary: the lessons that use the word."""
+    if docname != GLOSSARY:
+        return
+    known = places(app.env)
+    for item in doctree.findall(nodes.definition_list_item):
+        words = [child.astext() for child in item.findall(nodes.term)]
+        where = {doc: anchor for w in words for doc, anchor in known.get(w, []) if doc.startswith(LESSONS)}
+        if where:
+            item[-1] += nodes.paragraph("", "Lessons: ", *page_links(app, docname, list(where.items())),
+                                        classes=["used-in"])
+
+
+# ---- the index page -------------------------------------------------------------------------------------------
+
+class IndexHere(nodes.General, nodes.Element):
+    """Stands where the index goes until all pages are read."""
+
+
+class GeneralIndex(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        return [IndexHere()]
+
+
+def fill_index(app, doctree, docname) -> None:
+    for here in list(doctree.findall(IndexHere)):
+        letters = defaultdict(nodes.bullet_list)
+        for text, where in sorted(places(app.env).items(), key=lambda entry: entry[0].lower()):
+            entry = nodes.paragraph("", "", nodes.strong("", text), nodes.Text("  "), *page_links(app, docname, where))
+            letters[text[0].upper()] += nodes.list_item("", entry)
+        here.replace_self([n for letter, entries in letters.items()
+                           for n in (nodes.rubric("", letter), entries)])
+
+
+# ---- what each page gets --------------------------------------------------------------------------------------
+
+def describe(app, pagename, templatename, context, doctree) -> None:
+    """Add the page's first sentence(s) as its description, for search engines and link previews."""
+    if doctree is None:
+        return
+    first = next((p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)), None)
+    text = " ".join(first.astext().split())[:200] if first is not None else app.config.html_title
+    context["metatags"] = f'{context["metatags"]}<meta name="description" content="{html.escape(text)}" />\n'
+
+
+def offer_colab(app, doctree, docname) -> None:
+    """Behind a lesson's link to its workbook, the same notebook in Colab."""
+    for link in list(doctree.findall(addnodes.download_reference)):
+        if docname.startswith(LESSONS) and "_workbook/" in link["reftarget"]:
+            colab = nodes.reference("", "open it in Colab", refuri=COLAB + Path(link["reftarget"]).name)
+            link.parent["classes"].append("workbook")
+            link.parent += [nodes.Text(" Or "), colab, nodes.Text(".")]
+
+
+def setup(app) -> dict:
+    app.connect("config-inited", add_mathjax)
+    app.connect("builder-inited", read_terms)
+    app.add_transform(LinkTerms)
+    app.add_node(IndexHere)
+    app.add_directive("general-index", GeneralIndex)
+    app.connect("doctree-resolved", link_back)
+    app.connect("doctree-resolved", fill_index)
+    app.connect("doctree-resolved", offer_colab)
+    app.connect("html-page-context", describe)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
