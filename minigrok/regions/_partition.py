@@ -7,6 +7,8 @@ are cut by interpolation, and every face with two such cuts gets a chord. All of
 edges; no polygon is ever handled alone.
 """
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,8 +22,10 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 
 # A vertex this close to a unit's line, relative to the layer's largest pre-activation there, lies on it.
 _ON_THE_LINE = 1e-11
-# Rounding of a pre-activation, relative to the largest one anywhere in the window.
+# Rounding of a pre-activation, relative to the layer's typical largest one in the window.
 _ROUNDING = 1e-15
+# A complex of more faces than this is cut in pieces of about a quarter of it, which stay in the processor's cache.
+_PIECE = 8000
 
 
 @dataclass(frozen=True)
@@ -212,21 +216,18 @@ def partition(model: nn.Module, box: Box = ((-1.0, 1.0), (-1.0, 1.0)), *, plane:
     """
     box = _check_box(box)
     shape = (2,) if plane is None else tuple(plane.origin.shape)
-    network = trace(model, shape, dtype=torch.float64)
-    if network.device.type != "cpu":
-        network = trace(_on_cpu(model), shape, dtype=torch.float64)
-    mesh = _Mesh(box)
-    values = {0: _lift(plane, torch.from_numpy(mesh.points[: mesh.n_vertices]))}
-    with torch.no_grad():
-        for step in network.walk(values):
-            mesh.cut_layer(values, step.inputs[0], sum(network.units[: step.layer]))
-    layer, unit = _layer_and_unit(mesh.maker[: mesh.n_edges], network.units)
+    network = trace(_on_cpu(model), shape, dtype=torch.float64)
+    try:
+        mesh = _cut_window(network, box, plane, largest=_PIECE)
+    except _Mismatch:  # by rounding; slower in one piece, but then there is nothing to match
+        mesh = _cut_window(network, box, plane, largest=None)
+    layer, unit = _layer_and_unit(mesh.maker, network.units)
     return Partition(
-        vertices=mesh.points[: mesh.n_vertices].copy(),
-        edges=np.stack([mesh.tail[: mesh.n_edges], mesh.head[: mesh.n_edges]], axis=1),
+        vertices=mesh.points,
+        edges=np.stack([mesh.tail, mesh.head], axis=1),
         edge_neuron=np.stack([layer, unit], axis=1),
-        edge_faces=np.stack([mesh.left[: mesh.n_edges], mesh.right[: mesh.n_edges]], axis=1) - 1,
-        outputs=values[network.output].flatten(1).numpy(),
+        edge_faces=np.stack([mesh.left, mesh.right], axis=1) - 1,
+        outputs=mesh.outputs,
         n_regions=mesh.n_faces - 1,
         box=box,
         plane=plane,
@@ -249,9 +250,15 @@ def _lift(plane: Plane | None, points: Tensor) -> Tensor:
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:
-    import copy
+    on_cpu = all(p.device.type == "cpu" for p in model.parameters())
+    return model if on_cpu else copy.deepcopy(model).to("cpu")
 
-    return copy.deepcopy(model).to("cpu")
+
+def _layer_scales(network: Network, box: Box, plane: Plane | None) -> list[float]:
+    """The largest pre-activation of every layer on a coarse grid of the window: what rounding is relative to."""
+    grid = torch.cartesian_prod(*[torch.linspace(*side, 9, dtype=torch.float64) for side in box])
+    with torch.no_grad():
+        return [float(z.abs().max()) for z in network.pre_activations(_lift(plane, grid))]
 
 
 def _layer_and_unit(maker: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -261,38 +268,165 @@ def _layer_and_unit(maker: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarr
     return layer, np.where(maker < 0, -1, maker - firsts[np.maximum(layer, 0)])
 
 
+def _cut_window(network: Network, box: Box, plane: Plane | None, largest: int | None) -> "_Mesh":
+    mesh = _Mesh.window(box)
+    values = {0: _lift(plane, torch.from_numpy(mesh.points))}
+    with torch.no_grad():
+        return _refine(mesh, values, network, _layer_scales(network, box, plane), largest)
+
+
+def _refine(
+    mesh: "_Mesh", values: dict[int, Tensor], network: Network, scales: list[float], largest: int | None, begin: int = 0
+) -> "_Mesh":
+    """Cut a complex by all layers behind step `begin`; one of more than `largest` faces piece after piece."""
+    for step in network.walk(values, begin):
+        if largest and mesh.n_faces > largest:
+            parts = []
+            for part in mesh.pieces(4 * mesh.n_faces // largest):
+                rows = {i: value[part.parent_vertices] for i, value in values.items()}
+                parts.append(_refine(part, rows, network, scales, largest, begin=step.number - 1))
+            return mesh.joined(parts)
+        mesh.cut_layer(values, step.inputs[0], sum(network.units[: step.layer]), scales[step.layer])
+    mesh.outputs = values[network.output].flatten(1).numpy()
+    return mesh
+
+
+class _Mismatch(Exception):
+    """Two pieces cut a shared edge differently, by rounding."""
+
+
 class _Mesh:
-    """The growing complex. Face 0 is the outside; arrays have room to grow, `n_*` say how much is used."""
+    """The growing complex. Face 0 is the outside. While a layer cuts, arrays have room to grow: `n_*` is used.
 
-    def __init__(self, box: Box):
+    `origin` says from which edge of the complex, as it was handed in, an edge descends (-1: a new chord).
+    """
+
+    EDGE_ARRAYS = ("tail", "head", "left", "right", "maker", "origin")
+
+    def __init__(self, points: np.ndarray, *edge_arrays: np.ndarray, n_faces: int):
+        self.points, self.n_faces = points, n_faces
+        for name, array in zip(self.EDGE_ARRAYS, edge_arrays, strict=True):
+            setattr(self, name, array)
+        self.n_vertices, self.n_edges = len(points), len(self.tail)
+        self.outputs = None  # the network's output at the vertices, once all layers have cut
+        self.parent_edges = self.parent_vertices = None  # where a piece lies in the complex it was taken from
+
+    @classmethod
+    def window(cls, box: Box) -> "_Mesh":
         (x0, x1), (y0, y1) = box
-        self.points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-        self.tail, self.head = np.arange(4), np.array([1, 2, 3, 0])
-        self.left, self.right = np.ones(4, dtype=np.int64), np.zeros(4, dtype=np.int64)
-        self.maker = np.full(4, -1, dtype=np.int64)
-        self.n_vertices, self.n_edges, self.n_faces = 4, 4, 2
+        corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        tail, inside, outside = np.arange(4), np.ones(4, np.int64), np.zeros(4, np.int64)
+        return cls(corners, tail, np.array([1, 2, 3, 0]), inside, outside, outside - 1, tail.copy(), n_faces=2)
 
-    def cut_layer(self, values: dict[int, Tensor], z: int, first_unit: int) -> None:
+    def pieces(self, count: int) -> Iterator["_Mesh"]:
+        """About `count` complexes of neighbouring faces; `parent_edges`, `parent_vertices` say where they lie."""
+        corner = np.zeros(self.n_faces, dtype=np.int64)
+        corner[self.left] = corner[self.right] = self.tail
+        side = max(2, round(count**0.5))
+        for column in np.array_split(np.argsort(self.points[corner[1:], 0]) + 1, side):
+            yield from map(self._piece, np.array_split(column[np.argsort(self.points[corner[column], 1])], side))
+
+    def _piece(self, faces: np.ndarray) -> "_Mesh":
+        number = np.zeros(self.n_faces, dtype=np.int64)
+        number[faces] = np.arange(1, len(faces) + 1)
+        left, right = number[self.left], number[self.right]
+        edges = np.flatnonzero((left > 0) | (right > 0))
+        ends = np.stack([self.tail[edges], self.head[edges]])
+        vertices, ends = np.unique(ends, return_inverse=True)
+        tail, head = ends.reshape(2, -1)
+        piece = _Mesh(self.points[vertices], tail.copy(), head.copy(), left[edges], right[edges], self.maker[edges],
+                      np.arange(len(edges)), n_faces=len(faces) + 1)  # fmt: skip
+        piece.parent_edges, piece.parent_vertices = edges, vertices
+        return piece
+
+    def joined(self, parts: list["_Mesh"]) -> "_Mesh":
+        """One complex again from the refined pieces: shared edges were cut alike on both sides, so match them."""
+        points, outputs, edges, n_faces = self._stacked(parts)
+        keep, number = self._match(edges, points)
+        tail, head = number[edges["tail"][keep]], number[edges["head"][keep]]
+        used = np.arange(len(points)) < self.n_vertices
+        used[tail] = used[head] = True
+        rank = np.cumsum(used) - 1
+        origin = edges["origin"][keep]
+        origin = np.where(origin < 0, -1, self.origin[origin])
+        left, right, maker = (edges[name][keep] for name in ("left", "right", "maker"))
+        joined = _Mesh(points[used], rank[tail], rank[head], left, right, maker, origin, n_faces=n_faces)
+        joined.outputs = outputs[used]
+        joined.parent_edges, joined.parent_vertices = self.parent_edges, self.parent_vertices
+        return joined
+
+    def _stacked(self, parts: list["_Mesh"]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], int]:
+        """All pieces in one numbering: own vertices first; `origin` is an edge of this complex. Faces add up."""
+        points, outputs = [self.points], [np.zeros((self.n_vertices, parts[0].outputs.shape[1]))]
+        columns, n_vertices, n_faces = [], self.n_vertices, 1
+        for k, part in enumerate(parts):
+            old, new = len(part.parent_vertices), part.n_vertices - len(part.parent_vertices)
+            outputs[0][part.parent_vertices] = part.outputs[:old]
+            points.append(part.points[old:])
+            outputs.append(part.outputs[old:])
+            number = np.concatenate([part.parent_vertices, np.arange(n_vertices, n_vertices + new)])
+            face = np.arange(n_faces - 1, n_faces - 1 + part.n_faces)
+            face[0] = 0
+            origin = np.where(part.origin < 0, -1, part.parent_edges[part.origin])
+            columns.append((number[part.tail], number[part.head], face[part.left], face[part.right], part.maker, origin,
+                            np.full(part.n_edges, k)))  # fmt: skip
+            n_vertices, n_faces = n_vertices + new, n_faces + part.n_faces - 1
+        stacked = map(np.concatenate, zip(*columns, strict=True))
+        edges = dict(zip((*self.EDGE_ARRAYS, "part"), stacked, strict=True))
+        return np.concatenate(points), np.concatenate(outputs), edges, n_faces
+
+    def _match(self, edges: dict[str, np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find edges that two pieces share; the first of a pair takes over the other's face, and its vertices.
+
+        Returns which edges stay, and the number under which every vertex stays.
+        """
+        inherited = np.flatnonzero(edges["origin"] >= 0)
+        origin, part = edges["origin"][inherited], edges["part"][inherited]
+        a, b = self.points[self.tail[origin]], self.points[self.head[origin]]
+        middle = points[edges["tail"][inherited]] + points[edges["head"][inherited]] - 2 * a
+        along = (middle * (b - a)).sum(axis=1)
+        order = np.lexsort((along, part, origin))
+        origin, part, inherited = origin[order], part[order], inherited[order]
+        new_group = np.flatnonzero(np.diff(origin, prepend=-1) | np.diff(part, prepend=-1))
+        size = np.diff(new_group, append=len(origin))
+        shared = np.flatnonzero(origin[new_group[1:]] == origin[new_group[:-1]])  # group g and g + 1 are one edge
+        if not (size[shared] == size[shared + 1]).all():
+            raise _Mismatch
+        first = np.repeat(new_group[shared] - np.cumsum(size[shared]) + size[shared], size[shared])
+        first = first + np.arange(len(first))
+        ours, theirs = inherited[first], inherited[first + np.repeat(size[shared], size[shared])]
+        for side in ("left", "right"):
+            edges[side][ours] += edges[side][theirs]  # one of the two is 0, the outside
+        number = np.arange(len(points))
+        for end in ("tail", "head"):
+            number[edges[end][theirs]] = edges[end][ours]
+        keep = np.ones(len(edges["tail"]), dtype=bool)
+        keep[theirs] = False
+        return keep, number
+
+    def cut_layer(self, values: dict[int, Tensor], z: int, first_unit: int, scale: float) -> None:
         """Cut by every unit of a layer; `values` (live in front of it, `z` its pre-activation) grow along."""
         order = [z, *(i for i in values if i != z)]
         shapes = [tuple(values[i].shape[1:]) for i in order]
         widths = [int(np.prod(shape)) for shape in shapes]
         rows = np.concatenate([values[i].flatten(1).numpy() for i in order], axis=1)
         values.clear()
-        self._open_layer(rows, widths[0])
+        self._open_layer(rows, widths[0], scale)
         for unit in range(widths[0]):
             signs = self.signs[unit]
             if signs[: self.n_vertices].min() < 0 < signs[: self.n_vertices].max():
                 self._cut(unit, first_unit + unit)
         rows = torch.from_numpy(self.rows[: self.n_vertices])
+        self.points = self.points[: self.n_vertices]
+        for name in self.EDGE_ARRAYS:
+            setattr(self, name, getattr(self, name)[: self.n_edges])
         for i, part, shape in zip(order, rows.split(widths, dim=1), shapes, strict=True):
             values[i] = part.reshape(-1, *shape)
         del self.rows, self.signs, self.tolerance
 
-    def _open_layer(self, rows: np.ndarray, units: int) -> None:
-        largest = np.abs(rows[:, :units]).max(axis=1, initial=0.0)
+    def _open_layer(self, rows: np.ndarray, units: int, scale: float) -> None:
         self.units, self.rows = units, rows
-        self.tolerance = _ON_THE_LINE * largest + _ROUNDING * largest.max()
+        self.tolerance = _ON_THE_LINE * np.abs(rows[:, :units]).max(axis=1, initial=0.0) + _ROUNDING * scale
         self.signs = np.empty((units, len(rows)), dtype=np.int8)
         self._settle(0, len(rows))
 
@@ -314,7 +448,7 @@ class _Mesh:
 
     def _split_edges(self, crossed: np.ndarray, unit: int) -> None:
         """Put a new vertex on every crossed edge, where the unit's value is zero."""
-        k, v, e = len(crossed), self.n_vertices, self.n_edges
+        k, v = len(crossed), self.n_vertices
         self._grow_vertices(v + k)
         a, b = self.tail[crossed], self.head[crossed]
         za, zb = self.rows[a, unit], self.rows[b, unit]
@@ -327,8 +461,9 @@ class _Mesh:
         self._settle(v, v + k)
         new = np.arange(v, v + k)
         self.head[crossed] = new
-        self._add_edges(new, b, self.left[crossed], self.right[crossed], self.maker[crossed])
-        self.n_vertices, self.n_edges = v + k, e + k
+        self._add_edges(new, b, self.left[crossed], self.right[crossed], self.maker[crossed],
+                        self.origin[crossed])  # fmt: skip
+        self.n_vertices = v + k
 
     def _split_faces(self, s0: np.ndarray, s1: np.ndarray, maker: int) -> None:
         """Give every face with vertices on both sides a chord; its negative side becomes a new face.
@@ -351,9 +486,8 @@ class _Mesh:
         cut = np.flatnonzero(has_minus & (start >= 0) & (stop >= 0) & (start != stop))
         new = np.arange(self.n_faces, self.n_faces + len(cut))
         self._move_negative_side(total, cut, new)
-        self._add_edges(stop[cut], start[cut], cut, new, maker)
+        self._add_edges(stop[cut], start[cut], cut, new, maker, -1)
         self.n_faces += len(cut)
-        self.n_edges += len(cut)
 
     def _move_negative_side(self, total: np.ndarray, cut: np.ndarray, new: np.ndarray) -> None:
         is_cut = np.zeros(self.n_faces, dtype=bool)
@@ -366,13 +500,14 @@ class _Mesh:
             moved = np.flatnonzero(is_cut.take(side) & negative)
             side[moved] = becomes[side[moved]]
 
-    def _add_edges(self, tail: np.ndarray, head: np.ndarray, left: np.ndarray, right: np.ndarray, maker: object) -> None:
-        begin, end = self.n_edges, self.n_edges + len(tail)
-        if end > len(self.tail):
-            for name in ("tail", "head", "left", "right", "maker"):
+    def _add_edges(self, *columns: object) -> None:
+        """Append edges, given in the order of EDGE_ARRAYS (a number stands for all of them)."""
+        begin, end = self.n_edges, self.n_edges + len(columns[0])
+        for name, column in zip(self.EDGE_ARRAYS, columns, strict=True):
+            if end > len(getattr(self, name)):
                 setattr(self, name, _longer(getattr(self, name), end))
-        for name, new in (("tail", tail), ("head", head), ("left", left), ("right", right), ("maker", maker)):
-            getattr(self, name)[begin:end] = new
+            getattr(self, name)[begin:end] = column
+        self.n_edges = end
 
     def _grow_vertices(self, needed: int) -> None:
         if needed > len(self.points):
