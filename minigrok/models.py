@@ -68,7 +68,7 @@ def _linear(n_in: int, n_out: int, bias: bool, generator: torch.Generator | None
 def _check(widths: Sequence[int], activation: Callable[[], nn.Module], scale: float) -> None:
     if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
         raise ValueError(
-            f"widths must be two or more positive whole numbers, [n_in, hidden ..., n_out], got {list(widths)}. "
+            f"widths must be at least two positive numbers, [n_in, hidden ..., n_out]; got {list(widths)}. "
             "For one hidden layer of 16 units from 2 inputs to 3 outputs write [2, 16, 3]."
         )
     if isinstance(activation, nn.Module):
