@@ -64,7 +64,7 @@ def say(sentence):
 def environment(extras, name=".venv", more=()):
     """Make or mend the environment `name` so that it holds minigrok[extras] and `more`; return its Python."""
     env = ROOT / name
-    python = env / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = python_of(env)
     fresh = not works(python)
     if fresh:
         make(env)
@@ -81,6 +81,10 @@ def environment(extras, name=".venv", more=()):
     return str(python)
 
 
+def python_of(env):
+    return env / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
 def works(python):
     if not python.exists():
         return False
@@ -90,7 +94,7 @@ def works(python):
 
 def make(env):
     if env.exists():
-        say(f"{env.name} does not work (moved, half made, or its Python is gone): making it anew.")
+        say(f"{env.name} does not work (half made, or its Python is gone): making it anew.")
     else:
         say(f"making the environment {env.name} (a few seconds).")
     base = getattr(sys, "_base_executable", sys.executable)  # never an environment inside an environment
