@@ -150,7 +150,7 @@ FOREIGN = re.compile(
 
 
 @pytest.mark.parametrize(
-    "text", ["see /" + "tmp/x", "cd /" + "home/ann", "https://" + "pypi.example/simple", "issue " + "#12 says"]
+    "text", ["see /" + "tmp/x", "cd /" + "home/a", "https://" + "pypi.example/simple", "issue " + "#12 says"]
 )
 def test_foreign_names_are_seen(text):
     assert FOREIGN.search(text)
