@@ -5,6 +5,7 @@ and `minigrok.exercise`, the exercise it belongs to.
 """
 
 import re
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -19,9 +20,11 @@ CODE_STUB = "...  # your code here"
 def read_lesson(path: str | Path) -> NotebookNode:
     """The notebook at `path`; a ValueError that names the file where it is not a valid one."""
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-    except (ValueError, KeyError, nbformat.ValidationError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # cells without an id, or two with the same
+            notebook = nbformat.read(path, as_version=4)
+            nbformat.validate(notebook)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError, FutureWarning) as error:
         raise ValueError(f"{path} is not a valid notebook: {str(error).splitlines()[0]}") from error
     return notebook
 

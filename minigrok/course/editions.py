@@ -159,7 +159,7 @@ def _book_cells(cell: NotebookNode, parts: dict[str, NotebookNode], where: str) 
         return [_markdown(cell, f"{anchor}\n{cell.source}")]
     if part(cell) == "answer":
         code = stub(cell, where) + ("\n\n" + parts["check"].source if "check" in parts else "")
-        return [_markdown(cell, _fence("python", code))]
+        return [_markdown(cell, _fence("python", code), "-stub")]
     if part(cell) in ("check", "open-answer"):
         return []
     if "widget" in tags(cell):
@@ -360,7 +360,7 @@ c.Execute.timeout = 120
 def release(
     dest: str | Path, class_seed: int, *, lessons: Iterable[str] = (), root: str | Path = ROOT
 ) -> Path:
-    """Write an nbgrader course into `dest`, one assignment a lesson, and let nbgrader make `dest/release`.
+    """Write an nbgrader course into `dest`, one assignment a lesson, and have nbgrader make `dest/release`.
 
     `dest` is the teacher's own folder: `source` holds the solutions with the class's seed, `gradebook.db` the
     marks. Hand out what is in `release`, nothing else. A source that the teacher has changed is kept; the new
@@ -375,8 +375,8 @@ def release(
         )
     if class_seed < 1:
         raise ValueError(
-            f"the class seed should be 1 or more, got {class_seed}: 0 is the seed of the published solutions, "
-            "so everybody knows its numbers"
+            f"the class seed should be 1 or more, got {class_seed}: 0 is the seed of the published "
+            "solutions, so everybody knows its numbers"
         )
     dest, files = Path(dest), {}
     for path in lesson_files(lessons, root=root):

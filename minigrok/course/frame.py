@@ -185,7 +185,8 @@ def _exercise_list(notebook: NotebookNode) -> Iterator[str]:
             yield f"{where}: its cells should stand together"
         if not name.startswith(f"{number}-"):
             yield f"{where}: its name should begin with {number}-"
-        yield from (f"{where}: {problem}" for problem in _exercise(parts, f"{int(number or 0)}.{position}"))
+        shown = f"{str(number).lstrip('0') or 0}.{position}"
+        yield from (f"{where}: {problem}" for problem in _exercise(parts, shown))
     if stray := [
         part(cell)
         for cell, name in zip(notebook.cells, order, strict=True)
@@ -200,8 +201,8 @@ def _exercise(parts: dict[str, NotebookNode], number: str) -> Iterator[str]:
     points = parts["card"].metadata.minigrok.get("points")
     if graded.metadata.get("nbgrader", {}).get("points") != points:
         yield f"its card gives {points} points, nbgrader {graded.metadata.get('nbgrader', {}).get('points')}"
-    for name in NBGRADER.keys() & parts.keys():
-        yield from _grading(parts[name], name)
+    for name in parts:
+        yield from _grading(parts[name], name) if name in NBGRADER else ()
     if "answer" in parts:
         yield from _answer(parts["answer"])
     hints = re.findall(r"(?s)<details>\s*<summary>(.*?)</summary>(.*?)</details>", parts["hints"].source)
