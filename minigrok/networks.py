@@ -130,7 +130,7 @@ class Network:
         return [values[step.inputs[0]].flatten(1).clone() for step in self.walk(values)]
 
     def linearise(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """The output (N, n_out) at x (N, *input_shape), and how it changes along directions (k, *input_shape).
+        """The output (N, n_out) at x (N, *input_shape), and its change along directions (k, *input_shape).
 
         Inside a linear region f(x + t d) = f(x) + t J d; the second tensor holds J d for every direction,
         (N, n_out, k). A unit exactly at zero counts as inactive, as everywhere in minigrok.
@@ -158,13 +158,17 @@ class Network:
     def check_input(self, x: Tensor) -> Tensor:
         """Return x in the network's dtype and on its device, or refuse it: expected (N, *input_shape)."""
         if not isinstance(x, Tensor):
-            raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
+            raise TypeError(
+                f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x)."
+            )
         if tuple(x.shape[1:]) != self.input_shape or x.dim() != len(self.input_shape) + 1:
             wanted = ", ".join(["N", *map(str, self.input_shape)])
             hint = " Did you forget the batch axis, x[None]?" if tuple(x.shape) == self.input_shape else ""
             raise ValueError(f"expected inputs of shape ({wanted}), got {tuple(x.shape)}.{hint}")
         if x.is_floating_point() and not torch.isfinite(x).all():
-            raise ValueError("expected finite inputs, got NaN or infinity. Check the data before the network.")
+            raise ValueError(
+                "expected finite inputs, got NaN or infinity. Check the data before the network."
+            )
         return x.to(self.device, self.dtype)
 
     @property
@@ -199,7 +203,8 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     Source: the affine-spline view of Balestriero & Baraniuk 2018, "A spline theory of deep networks", sec. 3.
 
     Example:
-        >>> network = trace(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)))
+        >>> model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> network = trace(model)
         >>> [(step.name, step.layer, step.shape) for step in network.layers]
         [('1', 0, (8,)), ('3', 1, (8,))]
 
@@ -211,7 +216,9 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     frozen = copy.deepcopy(model).to(dtype).requires_grad_(False)
     shape = tuple(input_shape) if input_shape is not None else _infer_shape(model)
     graph = _symbolic_trace(frozen)
-    reader = _Reader(graph, torch.rand(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device)))
+    reader = _Reader(
+        graph, torch.rand(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device))
+    )
     network = Network(shape, tuple(reader.read()), dtype, weights.device)
     _compare(network, frozen, reader.example)
     return network
@@ -231,13 +238,15 @@ def _check_model(model: nn.Module) -> None:
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}.")
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"'{name}' holds NaN or infinity: its regions have no meaning. Did training diverge?")
+            raise ValueError(
+                f"'{name}' holds NaN or infinity: its regions have no meaning. Did training diverge?"
+            )
     for name, module in model.named_modules():
         noisy = isinstance(module, _DROPOUT) and module.p > 0 or isinstance(module, _BATCH_NORM)
         if module.training and noisy:
             raise ValueError(
-                f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on chance or on "
-                "the rest of the batch. Call model.eval() first."
+                f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on chance "
+                "or on the rest of the batch. Call model.eval() first."
             )
 
 
@@ -271,9 +280,13 @@ def _compare(network: Network, model: nn.Module, example: Tensor) -> None:
     tolerance = 1e-3 if network.dtype in (torch.float16, torch.bfloat16) else 1e-4
     close = partial(torch.allclose, rtol=tolerance, atol=tolerance * max(1.0, float(expected.abs().max())))
     if not close(network(example), expected):
-        raise ValueError("the network as read differs from the model. Does forward use an operation in place or twice?")
+        raise ValueError(
+            "the network as read differs from the model. Does forward use an operation in place or twice?"
+        )
     if not close(alone, expected[:1]):
-        raise ValueError("the output for one sample depends on the rest of the batch: it has no regions of its own.")
+        raise ValueError(
+            "the output for one sample depends on the rest of the batch: it has no regions of its own."
+        )
 
 
 def _unit(z: Tensor, *, slope: Tensor, inplace: bool = False) -> Tensor:
@@ -290,22 +303,24 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _AFFINE_MODULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, *_BATCH_NORM,
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d, nn.ZeroPad1d, nn.ZeroPad2d, nn.ConstantPad1d, nn.ConstantPad2d,
 )  # fmt: skip
-_RESHAPES = {nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "flatten", "reshape", "view", "unflatten"}
+_RESHAPES = {
+    nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "flatten", "reshape", "view", "unflatten",
+}  # fmt: skip
 _SAME = {nn.Identity, *_DROPOUT, "contiguous", "clone"}
 # What is affine in all its tensor arguments together.
 _AFFINE = {
-    operator.add, operator.sub, operator.neg, operator.getitem, torch.add, torch.sub, torch.neg, torch.cat, torch.mean,
-    torch.sum, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.avg_pool2d, F.adaptive_avg_pool2d,
-    F.avg_pool1d, F.adaptive_avg_pool1d, F.pad,
-    "add", "sub", "neg", "mean", "sum", "permute", "transpose", "squeeze", "unsqueeze", "add_", "sub_", "__getitem__",
+    operator.add, operator.sub, operator.neg, operator.getitem, torch.add, torch.sub, torch.neg, torch.cat,
+    torch.mean, torch.sum, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.pad,
+    F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, "add", "add_", "sub", "sub_",
+    "neg", "mean", "sum", "permute", "transpose", "squeeze", "unsqueeze", "__getitem__",
 }  # fmt: skip
 # What is affine when only its first tensor argument (for products: only one) depends on the input.
 _AFFINE_IN_ONE = {
-    operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div, torch.matmul, torch.mm, "mul", "div",
-    "matmul", "mul_", "div_", F.linear, F.conv1d, F.conv2d, F.conv3d,
+    operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div, torch.matmul, torch.mm, "mul",
+    "mul_", "div", "div_", "matmul", F.linear, F.conv1d, F.conv2d, F.conv3d,
 }  # fmt: skip
 _DIVISIONS = {operator.truediv, torch.div, "div", "div_"}
 _RELU = {nn.ReLU, F.relu, torch.relu, "relu", "relu_", F.relu_, torch.relu_}
@@ -359,7 +374,9 @@ class _Reader:
             self._alias(node)
         elif kind in _AFFINE_MODULES:
             if kind in _BATCH_NORM and module.running_mean is None:
-                raise ValueError(f"'{node.target}' ({kind.__name__}) keeps no running mean: it mixes the batch's samples.")
+                raise ValueError(
+                    f"'{node.target}' ({kind.__name__}) keeps no running mean: it mixes the batch's samples."
+                )
             self._add(node, module)
         else:
             self._refuse(node, kind.__name__)
@@ -386,7 +403,12 @@ class _Reader:
             self._add_reshape(node, function)
         elif kind in _SAME or kind is F.dropout and not self._dropout_is_on(node):
             self._alias(node)
-        elif kind in _AFFINE or self._is_affine_in_one(node) or kind is F.batch_norm and self._batch_norm_is_fixed(node):
+        elif (
+            kind in _AFFINE
+            or self._is_affine_in_one(node)
+            or kind is F.batch_norm
+            and self._batch_norm_is_fixed(node)
+        ):
             self._add(node, function)
         else:
             self._refuse(node, getattr(kind, "__name__", str(kind)))
@@ -401,71 +423,114 @@ class _Reader:
     def _alias_last(self, node: fx.Node) -> None:
         number = self.numbers[node]
         shape = tuple(self.examples[number].shape[1:])
-        self.steps.append(Step(len(self.steps) + 1, node.name, (number,), partial(_reshape, shape=shape), shape))
+        self.steps.append(
+            Step(len(self.steps) + 1, node.name, (number,), partial(_reshape, shape=shape), shape)
+        )
 
     def _inputs(self, node: fx.Node) -> tuple[int, ...]:
         return tuple(dict.fromkeys(self.numbers[n] for n in node.all_input_nodes if n in self.numbers))
 
     def _bound(self, arguments: object) -> object:
         """The arguments with every node that is not a step's value replaced by what it stands for."""
+
         def lookup(node: fx.Node) -> object:
             if node in self.numbers:
                 return self.examples[self.numbers[node]]
             return self.constants.get(node, self.shapes.get(node))
+
         return fx.node.map_arg(arguments, lookup)
 
     def _is_plumbing(self, node: fx.Node) -> bool:
         if any(n in self.shapes for n in node.all_input_nodes) and not self._inputs(node):
             return True
-        return node.target == "size" or node.target is getattr and node.args[1] in ("shape", "device", "dtype", "ndim")
+        return (
+            node.target == "size"
+            or node.target is getattr
+            and node.args[1] in ("shape", "device", "dtype", "ndim")
+        )
 
     def _is_affine_in_one(self, node: fx.Node) -> bool:
         if node.target not in _AFFINE_IN_ONE:
             return False
         varying = [n for n in node.all_input_nodes if n in self.numbers]
-        places = [a for a in (*node.args, *node.kwargs.values()) if isinstance(a, fx.Node) and a in self.numbers]
+        places = [
+            a for a in (*node.args, *node.kwargs.values()) if isinstance(a, fx.Node) and a in self.numbers
+        ]
         if len(varying) != 1 or len(places) != 1:
             self._refuse(node, "a product of two values that both depend on the input")
         first = places[0] is (node.args[0] if node.args else node.kwargs.get("input"))
-        if not first and (node.target in _DIVISIONS or callable(node.target) and node.target in (F.linear, F.conv2d)):
+        if not first and (
+            node.target in _DIVISIONS or callable(node.target) and node.target in (F.linear, F.conv2d)
+        ):
             self._refuse(node, "a division by a value that depends on the input")
         return True
 
     def _dropout_is_on(self, node: fx.Node) -> bool:
         arguments = dict(zip(("input", "p", "training"), node.args, strict=False)) | node.kwargs
         if arguments.get("training", True) and arguments.get("p", 0.5) > 0:
-            raise ValueError(f"'{node.name}' (dropout) is switched on: the output is random. Call model.eval() first.")
+            raise ValueError(
+                f"'{node.name}' (dropout) is switched on: the output is random. Call model.eval() first."
+            )
         return False
 
     def _batch_norm_is_fixed(self, node: fx.Node) -> bool:
         names = ("input", "running_mean", "running_var", "weight", "bias", "training")
         if (dict(zip(names, node.args, strict=False)) | node.kwargs).get("training", False):
-            raise ValueError(f"'{node.name}' (batch_norm) uses the batch's own statistics. Call model.eval() first.")
+            raise ValueError(
+                f"'{node.name}' (batch_norm) uses the batch's own statistics. Call model.eval() first."
+            )
         return True
 
     def _alias(self, node: fx.Node) -> None:
         self.numbers[node] = self._inputs(node)[0]
 
     def _add(self, node: fx.Node, function: Callable[..., Tensor], **unit: object) -> None:
+        """Append the step that a node stands for, once its function has taken the example."""
         inputs = self._inputs(node)
         apply = function if unit or node.op == "call_module" else self._closure(node, function, inputs)
-        with torch.no_grad():
-            value = apply(*[self.examples[i] for i in inputs])
+        name = str(node.target) if node.op == "call_module" else node.name
+        try:
+            with torch.no_grad():
+                value = apply(*[self.examples[i] for i in inputs])
+        except RuntimeError as error:
+            taken = " and ".join(str(tuple(self.examples[i].shape[1:])) for i in inputs)
+            raise ValueError(
+                f"'{name}' does not take inputs of shape {taken}: {error}. "
+                "Give the shape of one sample, or a plane through the network's input space (regions.Plane)."
+            ) from error
+        self._append(node, name, inputs, apply, value, **unit)
+
+    def _append(
+        self,
+        node: fx.Node,
+        name: str,
+        inputs: tuple[int, ...],
+        apply: Callable,
+        value: Tensor,
+        **unit: object,
+    ) -> None:
         if value.dim() < 1 or len(value) != len(self.example):
             self._refuse(node, f"{node.name}, which mixes the samples of a batch")
         number = len(self.steps) + 1
-        self.steps.append(Step(number, str(node.target) if node.op == "call_module" else node.name, inputs, apply,
-                               tuple(value.shape[1:]), **unit))  # fmt: skip
+        self.steps.append(Step(number, name, inputs, apply, tuple(value.shape[1:]), **unit))
         self.numbers[node], self.examples[number] = number, value
 
-    def _closure(self, node: fx.Node, function: Callable[..., Tensor], inputs: tuple[int, ...]) -> Callable[..., Tensor]:
-        fixed = {n: self.constants.get(n, self.shapes.get(n)) for n in node.all_input_nodes if n not in self.numbers}
+    def _closure(
+        self, node: fx.Node, function: Callable[..., Tensor], inputs: tuple[int, ...]
+    ) -> Callable[..., Tensor]:
+        fixed = {
+            n: self.constants.get(n, self.shapes.get(n))
+            for n in node.all_input_nodes
+            if n not in self.numbers
+        }
         where = {n: inputs.index(self.numbers[n]) for n in node.all_input_nodes if n in self.numbers}
 
         def apply(*values: Tensor) -> Tensor:
             def lookup(n: fx.Node) -> object:
                 return values[where[n]] if n in where else fixed[n]
+
             return function(*fx.node.map_arg(node.args, lookup), **fx.node.map_arg(node.kwargs, lookup))
+
         return apply
 
     def _add_units(self, node: fx.Node, slope: float | Tensor) -> None:
@@ -474,19 +539,22 @@ class _Reader:
         self._add(node, partial(_unit, slope=slope), layer=before, slope=slope)
 
     def _add_reshape(self, node: fx.Node, function: Callable[..., Tensor]) -> None:
-        # Reshapes are told by the shape they give a sample, so that the number of rows may change on the way.
-        value = function(*self._bound(node.args), **self._bound(node.kwargs))
-        if len(value) != len(self.example):
-            self._refuse(node, f"{node.name}, which mixes the samples of a batch")
-        shape = tuple(value.shape[1:])
-        number = len(self.steps) + 1
-        self.steps.append(Step(number, node.name, self._inputs(node)[:1], partial(_reshape, shape=shape), shape))
-        self.numbers[node], self.examples[number] = number, value
+        # Told by the shape a sample gets, so that the number of rows may change on the way.
+        arguments = (
+            (self.examples[self._inputs(node)[0]],) if node.op == "call_module" else self._bound(node.args)
+        )
+        value = function(*arguments, **self._bound(node.kwargs))
+        apply = partial(_reshape, shape=tuple(value.shape[1:]))
+        self._append(node, node.name, self._inputs(node)[:1], apply, value)
 
     def _refuse(self, node: fx.Node, what: str) -> None:
-        advice = "Use ReLU, leaky ReLU, PReLU or abs, or look at the network on a grid with regions.bending_on_grid"
+        advice = "Use ReLU, leaky ReLU, PReLU or abs, or look at it on a grid with regions.bending_on_grid"
         if "max" in what.lower() and "pool" in what.lower():
-            advice = "Use average pooling or a strided convolution (max pooling is not a layer of two-sided units)"
+            advice = (
+                "Use average pooling or a strided convolution (max pooling is not a layer of two-sided units)"
+            )
         elif "depend" in what or "mixes" in what:
             advice = "minigrok reads networks whose output is piecewise affine in each sample"
-        raise ValueError(f"cannot read '{node.target if isinstance(node.target, str) else node.name}' ({what}): {advice}.")
+        raise ValueError(
+            f"cannot read '{node.target if isinstance(node.target, str) else node.name}' ({what}): {advice}."
+        )

@@ -24,7 +24,7 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 _ON_THE_LINE = 1e-11
 # Rounding of a pre-activation, relative to the layer's typical largest one in the window.
 _ROUNDING = 1e-15
-# A complex of more faces than this is cut in pieces of about a quarter of it, which stay in the processor's cache.
+# A complex of more faces is cut in pieces of about a quarter of this, which stay in the processor's cache.
 _PIECE = 8000
 
 
@@ -59,7 +59,9 @@ class Plane:
         u = first / first.norm().clamp_min(torch.finfo(torch.float64).tiny)
         rest = second - (second * u).sum() * u
         if not first.norm() > 0 or not rest.norm() > 1e-9 * second.norm():
-            raise ValueError("the three points lie on one line, which spans no plane. Move one of them off it.")
+            raise ValueError(
+                "the three points lie on one line, which spans no plane. Move one of them off it."
+            )
         return cls(x0, u, rest / rest.norm())
 
     def lift(self, points: object) -> Tensor:
@@ -136,7 +138,7 @@ class Partition:
         return cycles
 
     def polygons(self) -> list[np.ndarray]:
-        """The corners (k, 2) of every region in counter-clockwise order (with vertices that lie on a side)."""
+        """The corners (k, 2) of every region, counter-clockwise, with the vertices that lie on its sides."""
         ends = np.cumsum(np.bincount(self._half_edges[0], minlength=self.n_regions))
         return np.split(self.vertices[self._cycles], ends[:-1])
 
@@ -159,7 +161,9 @@ class Partition:
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
         points = torch.from_numpy(self.interior_points)
-        directions = _lift(self.plane, torch.eye(2, dtype=torch.float64)) - _lift(self.plane, torch.zeros(1, 2))
+        directions = _lift(self.plane, torch.eye(2, dtype=torch.float64)) - _lift(
+            self.plane, torch.zeros(1, 2)
+        )
         chunks = [self.network.linearise(_lift(self.plane, p), directions) for p in points.split(4096)]
         values, slopes = (torch.cat(parts).numpy() for parts in zip(*chunks, strict=True))
         return slopes, values - np.einsum("fok,fk->fo", slopes, self.interior_points)
@@ -184,7 +188,9 @@ class Partition:
         return _decision_boundary(self)
 
 
-def partition(model: nn.Module, box: Box = ((-1.0, 1.0), (-1.0, 1.0)), *, plane: Plane | None = None) -> Partition:
+def partition(
+    model: nn.Module, box: Box = ((-1.0, 1.0), (-1.0, 1.0)), *, plane: Plane | None = None
+) -> Partition:
     """Cut a window of the plane into the linear regions of a network, exactly.
 
     A region is a maximal polygon on which every unit keeps its sign; the network is affine there. A unit at
@@ -241,7 +247,9 @@ def _check_box(box: Box) -> Box:
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected box=((x_min, x_max), (y_min, y_max)), got {box!r}.") from error
     if not np.isfinite([x0, x1, y0, y1]).all() or not (x0 < x1 and y0 < y1):
-        raise ValueError(f"the box {box!r} has no area. Give ((x_min, x_max), (y_min, y_max)) with x_min < x_max.")
+        raise ValueError(
+            f"the box {box!r} has no area. Give ((x_min, x_max), (y_min, y_max)) with x_min < x_max."
+        )
     return (x0, x1), (y0, y1)
 
 
@@ -255,7 +263,7 @@ def _on_cpu(model: nn.Module) -> nn.Module:
 
 
 def _layer_scales(network: Network, box: Box, plane: Plane | None) -> list[float]:
-    """The largest pre-activation of every layer on a coarse grid of the window: what rounding is relative to."""
+    """The largest pre-activation of every layer on a coarse grid: what rounding is relative to."""
     grid = torch.cartesian_prod(*[torch.linspace(*side, 9, dtype=torch.float64) for side in box])
     with torch.no_grad():
         return [float(z.abs().max()) for z in network.pre_activations(_lift(plane, grid))]
@@ -276,9 +284,14 @@ def _cut_window(network: Network, box: Box, plane: Plane | None, largest: int | 
 
 
 def _refine(
-    mesh: "_Mesh", values: dict[int, Tensor], network: Network, scales: list[float], largest: int | None, begin: int = 0
+    mesh: "_Mesh",
+    values: dict[int, Tensor],
+    network: Network,
+    scales: list[float],
+    largest: int | None,
+    begin: int = 0,
 ) -> "_Mesh":
-    """Cut a complex by all layers behind step `begin`; one of more than `largest` faces piece after piece."""
+    """Cut a complex by all layers behind step `begin`; piece by piece if it has more than `largest` faces."""
     for step in network.walk(values, begin):
         if largest and mesh.n_faces > largest:
             parts = []
@@ -296,7 +309,7 @@ class _Mismatch(Exception):
 
 
 class _Mesh:
-    """The growing complex. Face 0 is the outside. While a layer cuts, arrays have room to grow: `n_*` is used.
+    """The growing complex. Face 0 is the outside. While a layer cuts, arrays have room; `n_*` of it is used.
 
     `origin` says from which edge of the complex, as it was handed in, an edge descends (-1: a new chord).
     """
@@ -316,15 +329,18 @@ class _Mesh:
         (x0, x1), (y0, y1) = box
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
         tail, inside, outside = np.arange(4), np.ones(4, np.int64), np.zeros(4, np.int64)
-        return cls(corners, tail, np.array([1, 2, 3, 0]), inside, outside, outside - 1, tail.copy(), n_faces=2)
+        return cls(
+            corners, tail, np.array([1, 2, 3, 0]), inside, outside, outside - 1, tail.copy(), n_faces=2
+        )
 
     def pieces(self, count: int) -> Iterator["_Mesh"]:
-        """About `count` complexes of neighbouring faces; `parent_edges`, `parent_vertices` say where they lie."""
+        """About `count` complexes of neighbouring faces; their `parent_*` say where they lie in this one."""
         corner = np.zeros(self.n_faces, dtype=np.int64)
         corner[self.left] = corner[self.right] = self.tail
         side = max(2, round(count**0.5))
         for column in np.array_split(np.argsort(self.points[corner[1:], 0]) + 1, side):
-            yield from map(self._piece, np.array_split(column[np.argsort(self.points[corner[column], 1])], side))
+            by_height = column[np.argsort(self.points[corner[column], 1])]
+            yield from (self._piece(block) for block in np.array_split(by_height, side) if len(block))
 
     def _piece(self, faces: np.ndarray) -> "_Mesh":
         number = np.zeros(self.n_faces, dtype=np.int64)
@@ -334,13 +350,21 @@ class _Mesh:
         ends = np.stack([self.tail[edges], self.head[edges]])
         vertices, ends = np.unique(ends, return_inverse=True)
         tail, head = ends.reshape(2, -1)
-        piece = _Mesh(self.points[vertices], tail.copy(), head.copy(), left[edges], right[edges], self.maker[edges],
-                      np.arange(len(edges)), n_faces=len(faces) + 1)  # fmt: skip
+        sides, origin = (left[edges], right[edges]), np.arange(len(edges))
+        piece = _Mesh(
+            self.points[vertices],
+            tail.copy(),
+            head.copy(),
+            *sides,
+            self.maker[edges],
+            origin,
+            n_faces=len(faces) + 1,
+        )
         piece.parent_edges, piece.parent_vertices = edges, vertices
         return piece
 
     def joined(self, parts: list["_Mesh"]) -> "_Mesh":
-        """One complex again from the refined pieces: shared edges were cut alike on both sides, so match them."""
+        """One complex again from refined pieces. Shared edges were cut alike on both sides: match them."""
         points, outputs, edges, n_faces = self._stacked(parts)
         keep, number = self._match(edges, points)
         tail, head = number[edges["tail"][keep]], number[edges["head"][keep]]
@@ -356,7 +380,7 @@ class _Mesh:
         return joined
 
     def _stacked(self, parts: list["_Mesh"]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], int]:
-        """All pieces in one numbering: own vertices first; `origin` is an edge of this complex. Faces add up."""
+        """All pieces in one numbering, our vertices first; `origin` is now an edge of this complex."""
         points, outputs = [self.points], [np.zeros((self.n_vertices, parts[0].outputs.shape[1]))]
         columns, n_vertices, n_faces = [], self.n_vertices, 1
         for k, part in enumerate(parts):
@@ -368,15 +392,15 @@ class _Mesh:
             face = np.arange(n_faces - 1, n_faces - 1 + part.n_faces)
             face[0] = 0
             origin = np.where(part.origin < 0, -1, part.parent_edges[part.origin])
-            columns.append((number[part.tail], number[part.head], face[part.left], face[part.right], part.maker, origin,
-                            np.full(part.n_edges, k)))  # fmt: skip
+            ends, sides = (number[part.tail], number[part.head]), (face[part.left], face[part.right])
+            columns.append((*ends, *sides, part.maker, origin, np.full(part.n_edges, k)))
             n_vertices, n_faces = n_vertices + new, n_faces + part.n_faces - 1
         stacked = map(np.concatenate, zip(*columns, strict=True))
         edges = dict(zip((*self.EDGE_ARRAYS, "part"), stacked, strict=True))
         return np.concatenate(points), np.concatenate(outputs), edges, n_faces
 
     def _match(self, edges: dict[str, np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find edges that two pieces share; the first of a pair takes over the other's face, and its vertices.
+        """Find the edges that two pieces share; one of each pair takes over the other's face and stays.
 
         Returns which edges stay, and the number under which every vertex stays.
         """
@@ -389,7 +413,9 @@ class _Mesh:
         origin, part, inherited = origin[order], part[order], inherited[order]
         new_group = np.flatnonzero(np.diff(origin, prepend=-1) | np.diff(part, prepend=-1))
         size = np.diff(new_group, append=len(origin))
-        shared = np.flatnonzero(origin[new_group[1:]] == origin[new_group[:-1]])  # group g and g + 1 are one edge
+        shared = np.flatnonzero(
+            origin[new_group[1:]] == origin[new_group[:-1]]
+        )  # group g and g + 1 are one edge
         if not (size[shared] == size[shared + 1]).all():
             raise _Mismatch
         first = np.repeat(new_group[shared] - np.cumsum(size[shared]) + size[shared], size[shared])
@@ -520,7 +546,7 @@ class _Mesh:
 
 
 def _longer(array: np.ndarray, needed: int) -> np.ndarray:
-    """Room for `needed` rows and some more; grown in place where the system can (large arrays are moved, not copied)."""
+    """Room for `needed` rows and some more, grown in place where the system can: no second copy in memory."""
     if not array.flags.owndata:
         array = array.copy()
     array.resize((int(1.6 * needed) + 64, *array.shape[1:]), refcheck=False)
@@ -555,11 +581,19 @@ def _between(
     for crossing in (up, down):  # each face of two sides has one of either; keep the faces in order
         f, a, b = face[crossing], start[crossing], end[crossing]
         t = (gap[a] / (gap[a] - gap[b]))[:, None]
-        ends.append((f, p.vertices[a] + t * (p.vertices[b] - p.vertices[a]), outputs[a] + t * (outputs[b] - outputs[a])))
+        ends.append(
+            (
+                f,
+                p.vertices[a] + t * (p.vertices[b] - p.vertices[a]),
+                outputs[a] + t * (outputs[b] - outputs[a]),
+            )
+        )
     common, first, second = np.intersect1d(ends[0][0], ends[1][0], return_indices=True)
     if not len(common):
         return np.zeros((0, 2, 2))
-    (p0, f0), (p1, f1) = ((points[k], values[k]) for (_, points, values), k in zip(ends, (first, second), strict=True))
+    (p0, f0), (p1, f1) = (
+        (points[k], values[k]) for (_, points, values), k in zip(ends, (first, second), strict=True)
+    )
     low, high = _largest_on_segment(f0, f1, i)
     kept = high > low
     step = (p1 - p0)[kept]
