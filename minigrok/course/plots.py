@@ -1,0 +1,468 @@
+"""The figures of the lessons: one palette, region maps, curves over seeds, maps of numbers.
+
+Colour is never the only sign. Curves also differ in line style and marker, classes in marker, layers in
+lightness and line width, so that every figure can be read by the colour-blind and in grey. Figures keep their
+white panel on a dark page.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from minigrok.course import _pixels
+from minigrok.course._palette import DASHES, FRAME, INK, MUTED, SEQUENTIAL
+from minigrok.course._palette import LAYER_COLOURS as LAYER_COLOURS
+from minigrok.course._palette import LAYER_WIDTHS as LAYER_WIDTHS
+from minigrok.course._palette import MARKERS as MARKERS
+from minigrok.course._palette import PALETTE as PALETTE
+from minigrok.regions import Partition
+
+# One line style for each colour of the palette.
+LINESTYLES = tuple((0, dashes) if dashes else "-" for dashes in DASHES)
+
+Lines = Literal["layer", "plain"] | None
+Colour = Literal["random", "slope", "layer", "class"] | np.ndarray | None
+
+
+def use_style() -> None:
+    """Set the course's look: sizes, colours, white panels, sharp pictures in notebooks. Safe to call again.
+
+    Used in every lesson.
+    """
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (6.4, 4.0),
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.titlepad": 10,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": "#9A9A9A",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.prop_cycle": mpl.cycler(color=PALETTE) + mpl.cycler(linestyle=LINESTYLES),
+            "axes.formatter.useoffset": False,
+            "grid.color": "#E6E6E6",
+            "grid.linewidth": 0.8,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "text.color": INK,
+            "legend.frameon": False,
+            "lines.linewidth": 2.0,
+            "lines.markersize": 5,
+            "image.cmap": SEQUENTIAL,
+            "svg.hashsalt": "minigrok",  # the same file for the same figure
+        }
+    )
+    _sharp_in_notebooks()
+
+
+def _sharp_in_notebooks() -> None:
+    """Ask the notebook for PNG with two dots a pixel: as vectors, a map of 20,000 regions takes megabytes."""
+    try:
+        from IPython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return  # not in a notebook
+    if get_ipython() is not None:
+        set_matplotlib_formats("retina")
+
+
+def regions(
+    partition: Partition,
+    ax: Axes | None = None,
+    *,
+    colour: Colour = "random",
+    boundary: bool = True,
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    lines: Lines = "layer",
+    legend: bool | None = None,
+    colour_label: str = "",
+) -> Axes:
+    """Draw the linear regions of a network.
+
+    Args:
+        partition: what `regions.partition` returns.
+        ax: where to draw; None makes a new figure, with a legend.
+        colour: of the regions. "random": pale, to tell neighbours apart. "slope": shaded like folded paper
+            lit from the upper left (the slope of one output, of the difference of two, or of the largest
+            against the mean of all). "layer": the deepest layer on the rim. "class": the largest output, or
+            the sign of a single one. An array (F,): one number a region, with a colour bar. None: white.
+        boundary: draw the decision boundary.
+        points, labels: data (N, 2) and their classes (N,), one marker for each class.
+        lines: the units' lines, "layer" by layer, "plain" all the same, or None.
+        legend: None is True for a new figure only.
+        colour_label: what the numbers of `colour` are, beside the colour bar.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: an unknown colour, or arrays that do not fit.
+
+    Example:
+        >>> from minigrok import models
+        >>> from minigrok.regions import partition
+        >>> ax = regions(partition(models.mlp([2, 8, 1])), colour="slope")
+        >>> ax.get_aspect()
+        1.0
+
+    Used in lessons 01, 02 and 03.
+    """
+    legend = ax is None if legend is None else legend
+    ax = _axes(ax, (5.0, 5.4))
+    (x0, x1), (y0, y1) = partition.box
+    if colour is not None:
+        pixels = _pixels.painted(partition, _shape(partition, 1200), colour)
+        ax.imshow(_pixels.as_bytes(pixels), extent=(x0, x1, y0, y1), interpolation="nearest", zorder=0)
+    handles = _draw_lines(ax, partition, lines) + (_draw_boundary(ax, partition) if boundary else [])
+    handles += _draw_points(ax, *_checked_points(points, labels))
+    if isinstance(colour, np.ndarray):
+        ax.figure.colorbar(_pixels.scale(colour), ax=ax, label=colour_label, shrink=0.8, aspect=30)
+    if legend and handles:
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    return _plane_axes(ax, partition.box)
+
+
+def region_image(
+    partition: Partition,
+    size: int = 320,
+    *,
+    colour: Colour = "class",
+    boundary: bool = True,
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    lines: Lines = "plain",
+) -> np.ndarray:
+    """The same picture as `regions`, as pixels and fast: one frame of a player.
+
+    In a film take colour "class" or "slope": the colours of "random" jump from frame to frame.
+
+    Args:
+        partition: what `regions.partition` returns.
+        size: width in pixels; the height follows from the box.
+        colour, boundary, points, labels, lines: as for `regions`.
+
+    Returns:
+        uint8 (H, W, 3), the first row is the top.
+
+    Raises:
+        ValueError: an unknown colour, or arrays that do not fit.
+
+    Example:
+        >>> from minigrok import models
+        >>> from minigrok.regions import partition
+        >>> region_image(partition(models.mlp([2, 8, 1])), size=64).shape
+        (64, 64, 3)
+
+    Used in lesson 02.
+    """
+    points, labels = _checked_points(points, labels)
+    shape = tuple(2 * n for n in _shape(partition, size))  # twice as fine, then averaged
+    canvas = _pixels.painted(partition, shape, colour)
+    pen = _pixels.square(2 if partition.n_regions < 3000 else 1)
+    for layer, edges in reversed(list(_by_layer(partition, lines))):
+        path = _pixels.along(_pixels.to_pixels(partition, partition.vertices[edges], shape))
+        _pixels.stamp(canvas, path, pen, _layer_colour(layer))
+    if boundary:
+        path = _pixels.along(_pixels.to_pixels(partition, partition.decision_boundary, shape))
+        _pixels.stamp(canvas, path, _pixels.disc(4.6), "#FFFFFF")
+        _pixels.stamp(canvas, path, _pixels.disc(2.6), "#000000")
+    for k in np.unique(labels):
+        at = np.rint(_pixels.to_pixels(partition, points[labels == k], shape)).astype(int)
+        for radius, colour in ((7, "#FFFFFF"), (5, PALETTE[k % len(PALETTE)])):
+            brush = _pixels.square(2 * radius - 1) if k % 2 else _pixels.disc(radius + 0.5)
+            _pixels.stamp(canvas, at, brush, colour)
+    return _pixels.halved(canvas)
+
+
+def curves(
+    steps: Sequence[float],
+    curves: Mapping[str, np.ndarray],
+    ax: Axes | None = None,
+    *,
+    ylabel: str,
+    xscale: Literal["symlog", "log", "linear"] = "symlog",
+    xlabel: str = "training step",
+    band: Literal["range", "quartiles"] = "range",
+    legend: bool = True,
+) -> Axes:
+    """Draw curves over training steps: the median over seeds, and how far the seeds spread.
+
+    Args:
+        steps: (T,), increasing.
+        curves: for every name one run (T,) or one row for each seed (S, T).
+        ax: where to draw; None makes a new figure.
+        ylabel, xlabel: the axes' labels.
+        xscale: "symlog" is logarithmic and shows step 0 too.
+        band: from the lowest to the highest seed, or the middle half of the seeds. The legend says which.
+        legend: beside the axes, in the order of the curves' last values.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: curves and steps that do not fit, or step 0 on a purely logarithmic axis.
+
+    Example:
+        >>> ax = curves([0, 1, 10, 100], {"train": [0.5, 0.6, 0.9, 1.0]}, ylabel="accuracy")
+        >>> ax.get_xscale(), ax.get_ylabel()
+        ('symlog', 'accuracy')
+
+    Used in most lessons.
+    """
+    steps = np.asarray(steps, dtype=float)
+    rows = {name: _seeds(name, values, steps) for name, values in curves.items()}
+    ax = _axes(ax, (6.4, 4.0))
+    for i, (name, values) in enumerate(rows.items()):
+        _draw_curve(ax, steps, values, i, len(rows), name, band)
+    _step_axis(ax, steps, xscale)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="y")
+    if legend:
+        lines = sorted(ax.get_lines()[-len(rows) :], key=lambda line: -line.get_ydata()[-1])
+        look = {"alignment": "left", "title_fontproperties": {"size": 9}, "handlelength": 3}
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+        ax.legend(handles=lines, title=_spread_in_words(rows, band), **place, **look)
+    return ax
+
+
+def heat(
+    values: np.ndarray,
+    box: tuple[tuple[float, float], tuple[float, float]],
+    ax: Axes | None = None,
+    *,
+    label: str,
+    boundary: np.ndarray | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw a grid of numbers over the plane, with a labelled colour bar.
+
+    Args:
+        values: (H, W), the first row at the lower edge of the box.
+        box: ((x_min, x_max), (y_min, y_max)), the outer edges of the grid.
+        ax: where to draw; None makes a new figure.
+        label: what the numbers are, with their unit.
+        boundary: segments (S, 2, 2) to draw on top, such as `partition.decision_boundary`.
+        limits: the numbers of the darkest and the lightest colour, for panels to be compared.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> ax = heat(np.arange(6.0).reshape(2, 3), ((0, 3), (0, 2)), label="count")
+        >>> ax.images[0].get_array().shape
+        (2, 3)
+
+    Used in lessons 02 and 03.
+    """
+    values = np.asarray(values)
+    if values.ndim != 2:
+        raise ValueError(f"expected a grid (H, W) of numbers, got the shape {values.shape}.")
+    ax = _axes(ax, (5.6, 4.6))
+    low, high = limits or (None, None)
+    extent = (*box[0], *box[1])
+    look = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high, "interpolation": "nearest"}
+    image = ax.imshow(values, extent=extent, origin="lower", **look)
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9, aspect=30)
+    if boundary is not None:
+        _draw_cased(ax, boundary)
+    return _plane_axes(ax, box)
+
+
+def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabel: str) -> Axes:
+    """Draw one dot for each seed, one row for each group, and a bar at the group's median.
+
+    Example:
+        >>> ax = dots({"wide": [40, 42, 45], "deep": [60, 75, 90]}, xlabel="regions")
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['wide', 'deep']
+
+    Used in lessons 01 and 02.
+    """
+    if not groups or any(len(values) == 0 for values in groups.values()):
+        raise ValueError("expected at least one group with at least one number, such as {'wide': [40, 42]}.")
+    ax = _axes(ax, (6.4, 1.1 + 0.5 * len(groups)))
+    look = {"color": PALETTE[0], "alpha": 0.65, "markeredgecolor": "white", "markersize": 7}
+    for row, values in enumerate(groups.values()):
+        sideways = 0.09 * (np.arange(len(values)) % 3 - 1)  # so that equal numbers can be seen
+        ax.plot(values, row + sideways, "o", **look)
+        ax.plot([np.median(values)] * 2, [row - 0.32, row + 0.32], "-", color=INK, linewidth=2.5)
+    ax.set(yticks=range(len(groups)), yticklabels=list(groups), ylim=(len(groups) - 0.4, -0.6), xlabel=xlabel)
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+    return ax
+
+
+# ---- regions -----------------------------------------------------------------------------------------------
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    return plt.figure(figsize=size, layout="compressed").add_subplot() if ax is None else ax
+
+
+def _plane_axes(ax: Axes, box: object) -> Axes:
+    """Equal scales, few ticks, a thin frame."""
+    ax.set(xlim=box[0], ylim=box[1], aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    ax.locator_params(nbins=5)
+    ax.spines[:].set(visible=True, color=FRAME)
+    return ax
+
+
+def _shape(partition: Partition, width: int) -> tuple[int, int]:
+    """Rows and columns of a picture of the box, `width` pixels wide."""
+    (x0, x1), (y0, y1) = partition.box
+    return max(1, round(width * (y1 - y0) / (x1 - x0))), width
+
+
+def _checked_points(points: object, labels: object) -> tuple[np.ndarray, np.ndarray]:
+    points = np.zeros((0, 2)) if points is None else np.asarray(points, dtype=float)
+    labels = np.zeros(len(points), dtype=int) if labels is None else np.asarray(labels).astype(int)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise ValueError(
+            f"expected points (N, 2) and labels (N,), got shapes {points.shape} and {labels.shape}."
+        )
+    return points, labels
+
+
+def _draw_lines(ax: Axes, partition: Partition, lines: Lines) -> list[Line2D]:
+    handles = []
+    fine = _room(ax) * min(1.0, (800 / partition.n_regions) ** 0.3)  # many regions: finer lines
+    for layer, edges in _by_layer(partition, lines):
+        colour, width = _layer_colour(layer), _layer_width(layer)
+        _draw_segments(ax, partition.vertices[edges], colour, fine * width, zorder=2 - layer / 100)
+        name = "a unit's line" if layer < 0 else f"layer {layer + 1}"
+        handles.append(Line2D([], [], color=colour, linestyle="-", linewidth=max(width, 0.9), label=name))
+    return handles
+
+
+def _by_layer(partition: Partition, lines: Lines) -> Iterator[tuple[int, np.ndarray]]:
+    """The edges (K, 2) that the units of each layer make; all of them as "layer" -1 where lines are plain."""
+    layer = partition.edge_neuron[:, 0]
+    if lines == "plain":
+        yield -1, partition.edges[layer >= 0]
+    elif lines == "layer":
+        for k in np.unique(layer[layer >= 0]).tolist():
+            yield k, partition.edges[layer == k]
+    elif lines is not None:
+        raise ValueError(f'lines must be "layer", "plain" or None, got {lines!r}.')
+
+
+def _layer_colour(layer: int) -> str:
+    return "#8A8A8A" if layer < 0 else LAYER_COLOURS[min(layer, len(LAYER_COLOURS) - 1)]
+
+
+def _layer_width(layer: int) -> float:
+    return 0.8 if layer < 0 else LAYER_WIDTHS[min(layer, len(LAYER_WIDTHS) - 1)]
+
+
+def _draw_segments(ax: Axes, segments: np.ndarray, colour: str, width: float, **options: object) -> None:
+    """All segments (S, 2, 2) as one path: many times faster than a collection of S lines."""
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(segments))
+    path = Path(np.reshape(segments, (-1, 2)), codes)
+    ax.add_artist(PathPatch(path, fill=False, edgecolor=colour, linewidth=width, capstyle="round", **options))
+
+
+def _draw_boundary(ax: Axes, partition: Partition) -> list[Line2D]:
+    segments = partition.decision_boundary
+    if len(segments) == 0:
+        return []
+    _draw_cased(ax, segments)
+    return [Line2D([], [], color="black", linestyle="-", linewidth=2.6, label="decision boundary")]
+
+
+def _draw_cased(ax: Axes, segments: np.ndarray) -> None:
+    """Black on white, to be seen on every ground."""
+    _draw_segments(ax, segments, "white", 4.6 * _room(ax), zorder=3)
+    _draw_segments(ax, segments, "black", 2.6 * _room(ax), zorder=3.1)
+
+
+def _room(ax: Axes) -> float:
+    """Below 1 in small panels, where lines and markers have to be finer."""
+    return min(1.0, ax.get_position().width * ax.figure.get_figwidth() / 3.5)
+
+
+def _draw_points(ax: Axes, points: np.ndarray, labels: np.ndarray) -> list[object]:
+    room = _room(ax)
+    style = {"s": 30 * room**1.5, "edgecolors": "white", "linewidths": 0.8 * room, "zorder": 4}
+    handles = []
+    for k in np.unique(labels):
+        look = {"marker": MARKERS[k % len(MARKERS)], "color": PALETTE[k % len(PALETTE)]}
+        handles.append(ax.scatter(*points[labels == k].T, label=f"class {k}", **look, **style))
+    return handles
+
+
+# ---- curves ------------------------------------------------------------------------------------------------
+
+
+def _seeds(name: str, values: object, steps: np.ndarray) -> np.ndarray:
+    """One curve as (S, T)."""
+    rows = np.atleast_2d(np.asarray(values, dtype=float))
+    if rows.ndim != 2 or rows.shape[1] != len(steps) or len(steps) == 0:
+        raise ValueError(
+            f"curve {name!r}: expected ({len(steps)},) or (seeds, {len(steps)}), one value for each step, "
+            f"got the shape {np.shape(values)}."
+        )
+    return rows
+
+
+def _draw_curve(ax: Axes, steps: np.ndarray, rows: np.ndarray, i: int, n: int, name: str, band: str) -> None:
+    colour = PALETTE[i % len(PALETTE)]
+    if len(rows) > 1:
+        low, high = _band(rows, band)
+        ax.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
+    every = max(1, len(steps) // 8)  # markers on some steps only, not the same ones for all curves
+    look = {"linestyle": LINESTYLES[i % len(LINESTYLES)], "marker": MARKERS[i % len(MARKERS)]}
+    look |= {"markevery": (i * every // n, every), "markeredgecolor": "white"}
+    ax.plot(steps, np.median(rows, axis=0), color=colour, label=name, **look)
+
+
+def _band(rows: np.ndarray, band: str) -> np.ndarray:
+    if band not in ("range", "quartiles"):
+        raise ValueError(f'band must be "range" or "quartiles", got {band!r}.')
+    return np.quantile(rows, [0.0, 1.0] if band == "range" else [0.25, 0.75], axis=0)
+
+
+def _spread_in_words(rows: Mapping[str, np.ndarray], band: str) -> str | None:
+    counts = sorted({len(values) for values in rows.values()})
+    if counts == [1]:
+        return None
+    seeds = str(counts[-1]) if len(set(counts) - {1}) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"median of {seeds} seeds,\nband: {'lowest to highest' if band == 'range' else 'middle half'}"
+
+
+def _step_axis(ax: Axes, steps: np.ndarray, xscale: str) -> None:
+    """Powers of ten, written out; with "symlog" also step 0."""
+    if xscale not in ("symlog", "log", "linear"):
+        raise ValueError(f'xscale must be "symlog", "log" or "linear", got {xscale!r}.')
+    if xscale == "log" and steps.min() <= 0:
+        raise ValueError(f'a logarithmic axis has no place for step {steps.min():g}. Use xscale="symlog".')
+    if xscale == "symlog":
+        first = steps[steps > 0].min(initial=1.0)
+        ax.set_xscale("symlog", linthresh=first, linscale=0.4)
+    else:
+        ax.set_xscale(xscale)
+    ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+    if xscale != "linear":
+        ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain(value: float, _position: int = 0) -> str:
+    """1,000 rather than 10³."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,g}"

@@ -1,0 +1,322 @@
+"""The figures: pixels against the network itself, and what every reader must be able to tell apart."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from torch import nn
+
+from minigrok import models
+from minigrok.course import _pixels, plots
+from minigrok.regions import Plane, partition
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    with plt.rc_context():
+        yield
+    plt.close("all")
+
+
+def net(widths, seed=0):
+    return models.mlp(widths, generator=torch.Generator().manual_seed(seed), scale=1.5).double()
+
+
+def half_plane():
+    """One output, positive where the second coordinate is."""
+    model = nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.0, 1.0]]))
+        model[0].bias.fill_(10.0)
+        model[2].weight.fill_(1.0)
+        model[2].bias.fill_(-10.0)
+    return model
+
+
+def pixel_centres(box, height, width):
+    """Written again, on purpose: where the centres of the pixels lie, first row at the top."""
+    (x0, x1), (y0, y1) = box
+    x = x0 + (x1 - x0) * (np.arange(width) + 0.5) / width
+    y = y1 - (y1 - y0) * (np.arange(height) + 0.5) / height
+    return np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def luminance(colour):
+    """Relative luminance of WCAG 2."""
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+# ---- pixels ------------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000), widths=st.lists(st.integers(1, 12), min_size=1, max_size=3))
+def test_the_region_at_a_pixel_is_the_one_whose_affine_map_is_the_network_there(seed, widths):
+    model = net([2, *widths, 2], seed)
+    box = ((-1.0, 2.0), (-0.5, 1.0))
+    cut = partition(model, box)
+    faces = _pixels.faces_at_pixels(cut, (40, 80))
+    points = pixel_centres(box, 40, 80)
+    by_map = np.einsum("hwok,hwk->hwo", cut.slopes[faces], points) + cut.offsets[faces]
+    with torch.no_grad():
+        by_model = model(torch.from_numpy(points)).numpy()
+    np.testing.assert_allclose(by_map, by_model, atol=1e-9)
+
+
+def test_lines_that_meet_exactly_at_pixel_centres_leave_no_streaks():
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1)).double()
+    with torch.no_grad():  # x = 0, y = 0 and both diagonals through one corner, in the middle of a pixel
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]]))
+        model[0].bias.zero_()
+    cut = partition(model)
+    faces = _pixels.faces_at_pixels(cut, (41, 41))
+    points = pixel_centres(cut.box, 41, 41)
+    clear = (np.abs(points).min(axis=-1) > 1e-6) & (
+        np.abs(np.abs(points[..., 0]) - np.abs(points[..., 1])) > 1e-6
+    )
+    sector = np.floor(np.arctan2(points[..., 1], points[..., 0]) / (np.pi / 4)).astype(int)
+    assert cut.n_regions == 8
+    assert all(len(np.unique(faces[clear & (sector == k)])) == 1 for k in range(-4, 4))
+
+
+@pytest.mark.parametrize("n_out", [1, 2, 5])
+def test_the_class_at_a_pixel_is_the_networks(n_out):
+    model = net([2, 12, 12, n_out], seed=3)
+    with torch.no_grad():
+        model[-1].bias -= model(torch.zeros(1, 2).double())[0]  # so that all classes meet in the middle
+    cut = partition(model)
+    classes = _pixels.classes_at_pixels(cut, _pixels.faces_at_pixels(cut, (90, 90)))
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(pixel_centres(cut.box, 90, 90))).numpy()
+    expected = outputs[..., 0] > 0 if n_out == 1 else outputs.argmax(axis=-1)
+    margin = (
+        np.abs(outputs).min(axis=-1) if n_out == 1 else np.diff(np.sort(outputs, axis=-1)[..., -2:])[..., 0]
+    )
+    assert len(np.unique(classes)) > 1
+    assert (classes == expected)[margin > 1e-9].all()
+
+
+def test_a_picture_of_a_wide_box_is_wide_and_its_first_row_is_the_top():
+    cut = partition(half_plane(), ((-2.0, 2.0), (-0.5, 0.5)))
+    image = plots.region_image(cut, 200, lines=None, boundary=False)
+    assert image.shape == (50, 200, 3) and image.dtype == np.uint8
+    assert len(np.unique(image[:25].reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(image[25:].reshape(-1, 3), axis=0)) == 1
+    assert image[0, 0, 2] < image[-1, 0, 2], "class 1 (orange, with less blue) belongs above"
+
+
+def test_points_lie_where_they_belong_and_classes_differ_in_shape():
+    cut = partition(net([2, 3, 1]))
+    points, labels = np.array([[-0.5, 0.5], [0.5, -0.5]]), np.array([0, 1])
+    bare = plots.region_image(cut, 100, lines=None)
+    image = plots.region_image(
+        cut, 100, lines=None, points=torch.from_numpy(points), labels=torch.from_numpy(labels)
+    )
+    changed = (image != bare).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert changed[25, 25] and changed[75, 75]
+    assert (
+        np.hypot(rows - 24.5, columns - 24.5).clip(max=20)
+        + np.hypot(rows - 74.5, columns - 74.5).clip(max=20)
+        < 27
+    ).all()
+    assert changed[:50].sum() != changed[50:].sum(), "a disc and a square"
+
+
+def test_the_boundary_and_the_lines_are_where_the_partition_has_them():
+    cut = partition(net([2, 6, 1], seed=2))
+    shape = (200, 200)
+    path = _pixels.along(_pixels.to_pixels(cut, cut.vertices[cut.edges], shape))
+    x, y = pixel_centres(cut.box, *shape)[np.clip(path[:, 1], 0, 199), np.clip(path[:, 0], 0, 199)].T
+    a, b = cut.vertices[cut.edges].transpose(1, 0, 2)
+    t = np.einsum("nek,ek->ne", np.stack([x, y], axis=1)[:, None] - a, b - a) / ((b - a) ** 2).sum(axis=1)
+    nearest = a + t.clip(0, 1)[..., None] * (b - a) - np.stack([x, y], axis=1)[:, None]
+    assert np.hypot(*nearest.transpose(2, 0, 1)).min(axis=1).max() < 0.011, "within a pixel of an edge"
+
+
+def test_a_frame_has_few_colours_for_a_small_png():
+    image = plots.region_image(partition(net([2, 24, 24, 2])))
+    assert image.shape == (320, 320, 3)
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) < 64
+
+
+@pytest.mark.parametrize("draw", [plots.region_image, plots.regions])
+def test_bad_arguments_are_refused_in_words(draw):
+    cut = partition(net([2, 4, 1]))
+    with pytest.raises(
+        ValueError, match='colour must be "random", "slope", "layer", "class", .* got \'red\''
+    ):
+        draw(cut, colour="red")
+    with pytest.raises(
+        ValueError, match=rf"one number for each of the {cut.n_regions} regions, got shape \(2,\)"
+    ):
+        draw(cut, colour=np.zeros(2))
+    with pytest.raises(ValueError, match='lines must be "layer", "plain" or None, got \'all\''):
+        draw(cut, lines="all")
+    with pytest.raises(
+        ValueError, match=r"points \(N, 2\) and labels \(N,\), got shapes \(3, 2\) and \(4,\)"
+    ):
+        draw(cut, points=np.zeros((3, 2)), labels=np.zeros(4))
+    with pytest.raises(ValueError, match=r"points \(N, 2\).*\(3, 5\)"):
+        draw(cut, points=np.zeros((3, 5)))
+
+
+# ---- region maps -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colour", ["random", "slope", "layer", "class", None])
+@pytest.mark.parametrize("n_out", [1, 2, 3])
+def test_every_colouring_draws(colour, n_out):
+    cut = partition(net([2, 8, 8, n_out]))
+    axes = plots.regions(cut, colour=colour)
+    axes.figure.canvas.draw()
+    assert axes.get_xlim() == (-1, 1) and axes.get_ylim() == (-1, 1)
+    assert plots.region_image(cut, 64, colour=colour).shape == (64, 64, 3)
+
+
+def test_degenerate_partitions_draw():
+    dead = net([2, 5, 1])
+    torch.nn.init.zeros_(dead[0].weight)
+    cut = partition(dead)
+    assert cut.n_regions == 1
+    for colour in ("random", "slope", "layer", "class", np.ones(1)):
+        plots.regions(cut, colour=colour).figure.canvas.draw()
+        plots.region_image(cut, 32, colour=colour)
+
+
+def test_a_plane_through_a_bigger_input_space_draws():
+    plane = Plane.through(torch.zeros(9), torch.eye(9)[0], torch.eye(9)[1])
+    axes = plots.regions(partition(net([9, 12, 12, 3]), ((-2, 2), (-1, 1)), plane=plane))
+    assert axes.get_xlim() == (-2, 2)
+
+
+def test_the_legend_names_layers_boundary_and_classes():
+    model = net([2, 8, 8, 1])
+    with torch.no_grad():
+        model[-1].bias -= model(torch.zeros(1, 2).double())[0]
+    points = np.array([[0.1, 0.2], [0.3, -0.4]])
+    axes = plots.regions(partition(model), points=points, labels=[0, 1])
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["layer 1", "layer 2", "decision boundary", "class 0", "class 1"]
+    _, mine = plt.subplots()
+    assert plots.regions(partition(model), mine) is mine and mine.get_legend() is None
+
+
+def test_numbers_on_regions_have_a_labelled_colour_bar():
+    cut = partition(net([2, 8, 1]))
+    axes = plots.regions(cut, colour=cut.areas, colour_label="area")
+    assert [a.get_ylabel() for a in axes.figure.axes] == ["$x_2$", "area"]
+
+
+def test_many_regions_are_drawn_as_one_path_a_layer():
+    cut = partition(net([2, 40, 40, 40, 2]))
+    axes = plots.regions(cut, boundary=False)
+    assert len(axes.patches) == 3 and not axes.collections and not axes.get_lines(), "no artist for each edge"
+
+
+def test_the_same_figure_gives_the_same_file(tmp_path):
+    plots.use_style()
+    cut = partition(net([2, 8, 8, 1]))
+    for kind in ("png", "svg"):
+        options = {"metadata": {"Date": None}} if kind == "svg" else {}
+        for name in ("one", "two"):
+            plots.regions(cut).figure.savefig(tmp_path / f"{name}.{kind}", **options)
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+# ---- curves, maps, dots ------------------------------------------------------------------------------------
+
+
+def test_curves_show_the_median_and_the_spread_of_the_seeds():
+    steps, runs = [0, 1, 10, 100], np.array([[0.0, 1, 2, 3], [2, 3, 4, 5], [10, 11, 12, 13]])
+    axes = plots.curves(steps, {"seeds": runs, "one run": runs[0]}, ylabel="loss")
+    line = axes.get_lines()[0]
+    np.testing.assert_array_equal(line.get_ydata(), [2, 3, 4, 5])
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == 0 and corners[:, 1].max() == 13 and len(axes.collections) == 1
+    assert axes.get_legend().get_title().get_text() == "median of 3 seeds,\nband: lowest to highest"
+    half = plots.curves(steps, {"seeds": runs}, ylabel="loss", band="quartiles")
+    assert half.get_legend().get_title().get_text() == "median of 3 seeds,\nband: middle half"
+    assert half.collections[0].get_paths()[0].vertices[:, 1].max() == 9
+    alone = plots.curves(steps, {"one run": runs[0]}, ylabel="loss")
+    assert alone.get_legend().get_title().get_text() == ""
+
+
+def test_the_legend_has_the_order_of_the_last_values():
+    steps = [0, 1, 2]
+    axes = plots.curves(steps, {"low": [5, 5, 1], "high": [0, 0, 3], "middle": [0, 0, 2]}, ylabel="y")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["high", "middle", "low"]
+    assert plots.curves(steps, {"low": [5, 5, 1]}, ylabel="y", legend=False).get_legend() is None
+
+
+def test_log_axes_are_labelled_in_plain_numbers():
+    steps = [0, 1, 10, 100, 1000, 10_000]
+    axes = plots.curves(steps, {"a": np.arange(6.0)}, ylabel="y")
+    axes.figure.canvas.draw()
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert [text for text in labels if text in ("0", "1", "10", "100", "1,000", "10,000")] == labels
+    assert "10,000" in labels and "0" in labels
+    logarithmic = plots.curves(steps[1:], {"a": np.arange(5.0)}, ylabel="y", xscale="log")
+    logarithmic.figure.canvas.draw()
+    assert "1,000" in [label.get_text() for label in logarithmic.get_xticklabels()]
+
+
+def test_curves_refuse_what_does_not_fit():
+    with pytest.raises(
+        ValueError, match=r"curve 'a': expected \(3,\) or \(seeds, 3\), .* got the shape \(2,\)"
+    ):
+        plots.curves([0, 1, 2], {"a": [1, 2]}, ylabel="y")
+    with pytest.raises(ValueError, match='logarithmic axis has no place for step 0. Use xscale="symlog"'):
+        plots.curves([0, 1], {"a": [1, 2]}, ylabel="y", xscale="log")
+    with pytest.raises(ValueError, match='xscale must be "symlog", "log" or "linear", got \'logit\''):
+        plots.curves([0, 1], {"a": [1, 2]}, ylabel="y", xscale="logit")
+    with pytest.raises(ValueError, match='band must be "range" or "quartiles", got \'std\''):
+        plots.curves([0, 1], {"a": [[1, 2], [2, 3]]}, ylabel="y", band="std")
+
+
+def test_heat_has_its_first_row_below_and_a_labelled_bar():
+    values = np.array([[0.0, 1.0], [2.0, 3.0]])
+    axes = plots.heat(
+        values, ((0, 2), (0, 2)), label="lines", boundary=np.array([[[0, 0], [2, 2]]]), limits=(0, 5)
+    )
+    assert axes.images[0].origin == "lower" and axes.images[0].get_clim() == (0, 5)
+    assert axes.figure.axes[1].get_ylabel() == "lines"
+    with pytest.raises(ValueError, match=r"a grid \(H, W\) of numbers, got the shape \(3,\)"):
+        plots.heat(np.zeros(3), ((0, 2), (0, 2)), label="lines")
+
+
+def test_dots_refuse_an_empty_group():
+    with pytest.raises(ValueError, match="at least one group with at least one number"):
+        plots.dots({"wide": []}, xlabel="regions")
+
+
+# ---- for every reader --------------------------------------------------------------------------------------
+
+
+def test_a_curve_is_told_apart_without_colour():
+    plots.use_style()
+    axes = plots.curves([0, 1, 2], {str(k): [k, k, k] for k in range(7)}, ylabel="y")
+    signs = {
+        (str(line.get_linestyle()), str(line._dash_pattern), line.get_marker()) for line in axes.get_lines()
+    }
+    assert len(signs) == 7
+
+
+def test_layers_go_from_dark_to_light_in_grey():
+    brightness = [luminance(colour) for colour in plots.LAYER_COLOURS]
+    assert all(b > 1.5 * a for a, b in zip(brightness, brightness[1:], strict=False))
+    assert list(plots.LAYER_WIDTHS) == sorted(plots.LAYER_WIDTHS, reverse=True)
+
+
+def test_the_first_colours_have_contrast_on_white():
+    assert all(1.05 / (luminance(colour) + 0.05) > 3 for colour in plots.PALETTE[:3])
+
+
+def test_two_classes_differ_in_grey():
+    image = plots.region_image(partition(half_plane()), 32, lines=None, boundary=False)
+    below, above = (luminance(image[row, 0] / 255) for row in (-1, 0))
+    assert (below + 0.05) / (above + 0.05) > 1.2
