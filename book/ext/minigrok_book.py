@@ -9,11 +9,14 @@ from collections import defaultdict
 from pathlib import Path
 
 from docutils import nodes
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.unsrt import Style
+from pybtex.style.labels import BaseLabelStyle
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
-LESSONS, GLOSSARY = "lessons/", "book/glossary"
+LESSONS, GLOSSARY, STATUS = "lessons/", "book/glossary", "book/status"
 COLAB = "https://colab.research.google.com/github/minigrok/minigrok/blob/workbook/"
 
 
@@ -60,15 +63,12 @@ class LinkTerms(SphinxTransform):
             if term is None or term in seen or inside(node, (nodes.title, nodes.caption, nodes.reference)):
                 continue
             seen.add(term)
-            node.replace_self(self.link(node, term))
-
-    def link(self, node: nodes.emphasis, term: str) -> list[nodes.Node]:
-        anchor = f"term-here-{self.env.new_serialno('term')}"
-        entry = addnodes.index(entries=[("single", term, anchor, "", None)])
-        link = addnodes.pending_xref(
-            "", node.deepcopy(), reftype="term", refdomain="std", reftarget=term,
-            refdoc=self.env.docname, refexplicit=True, refwarn=True)
-        return [entry, nodes.target("", "", ids=[anchor]), link]
+            link = addnodes.pending_xref(
+                "", node.deepcopy(), reftype="term", refdomain="std", reftarget=term,
+                refdoc=self.env.docname, refexplicit=True, refwarn=True)
+            anchor = f"term-here-{self.env.new_serialno('term')}"
+            entry = addnodes.index(entries=[("single", term, anchor, "", None)])
+            node.replace_self([entry, nodes.target("", "", ids=[anchor]), link])
 
 
 def inside(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
@@ -90,7 +90,7 @@ def places(env) -> dict[str, list[tuple[str, str]]]:
 def page_links(app, here: str, where: list[tuple[str, str]]) -> list[nodes.Node]:
     links: list[nodes.Node] = []
     for doc, anchor in where:
-        uri = f"{app.builder.get_relative_uri(here, doc)}#{anchor}"
+        uri = app.builder.get_relative_uri(here, doc) + (f"#{anchor}" if anchor else "")
         links += [nodes.Text(" · " if links else ""), nodes.reference("", app.env.titles[doc].astext(), refuri=uri)]
     return links
 
@@ -126,7 +126,49 @@ def fill_index(app, doctree, docname) -> None:
             entry = nodes.paragraph("", "", nodes.strong("", text), nodes.Text("  "), *page_links(app, docname, where))
             letters[text[0].upper()] += nodes.list_item("", entry)
         here.replace_self([n for letter, entries in letters.items()
-                           for n in (nodes.rubric("", letter), entries)])
+                           for n in (nodes.paragraph("", letter, classes=["index-letter"]), entries)])
+
+
+# ---- the bibliography -----------------------------------------------------------------------------------------
+
+class AuthorYear(BaseLabelStyle):
+    """Labels as the text cites, "Hanin and Rolnick, 2019", with a letter where two works share one."""
+
+    def format_labels(self, entries):
+        labels = [self.author_year(entry) for entry in entries]
+        for i, label in enumerate(labels):
+            yield label + ("abcdefgh"[labels[:i].count(label)] if labels.count(label) > 1 else "")
+
+    def author_year(self, entry) -> str:
+        names = [str(person.rich_last_names[0]) for person in entry.persons["author"]]
+        who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+        return f"{who}, {entry.fields['year']}"
+
+
+class ByAuthor(Style):
+    default_label_style = AuthorYear
+    default_sorting_style = "author_year_title"
+
+
+def cited_in(app, doctree, docname) -> None:
+    """Below each work of the bibliography: the lessons that cite it."""
+    domain = app.env.get_domain("cite")
+    keys = {citation.citation_id: citation.key for citation in domain.citations}
+    for entry in doctree.findall(nodes.citation):
+        key = next((keys[i] for i in entry["ids"] if i in keys), None)
+        pages = sorted({ref.docname for ref in domain.citation_refs
+                        for k in ref.targets if k.key == key and ref.docname.startswith(LESSONS)})
+        if pages:
+            entry += nodes.paragraph("", "Lessons: ", *page_links(app, docname, [(page, "") for page in pages]),
+                                     classes=["used-in"])
+
+
+def status_in_words(app, doctree, docname) -> None:
+    """The table of running times says its result in a word: a green tick alone is colour and font alone."""
+    words = {"✅": "complete", "❌": "failed"}
+    if docname == STATUS:
+        for text in [t for t in doctree.findall(nodes.Text) if t.astext() in words]:
+            text.parent.replace(text, nodes.Text(words[text.astext()]))
 
 
 # ---- what each page gets --------------------------------------------------------------------------------------
@@ -150,13 +192,13 @@ def offer_colab(app, doctree, docname) -> None:
 
 
 def setup(app) -> dict:
+    register_plugin("pybtex.style.formatting", "minigrok", ByAuthor)
     app.connect("config-inited", add_mathjax)
     app.connect("builder-inited", read_terms)
     app.add_transform(LinkTerms)
     app.add_node(IndexHere)
     app.add_directive("general-index", GeneralIndex)
-    app.connect("doctree-resolved", link_back)
-    app.connect("doctree-resolved", fill_index)
-    app.connect("doctree-resolved", offer_colab)
+    for finish in (link_back, fill_index, cited_in, status_in_words, offer_colab):
+        app.connect("doctree-resolved", finish)
     app.connect("html-page-context", describe)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
