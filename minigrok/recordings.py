@@ -104,7 +104,7 @@ def save(
             f"a recording needs arrays and the command that made them, "
             f"got {len(arrays)} arrays and command={command!r}"
         )
-    checked = {str(name): _numbers(name, value) for name, value in arrays.items()}
+    checked = {str(name): to_array(name, value) for name, value in arrays.items()}
     seeds = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
     provenance = {
         "format": FORMAT,
@@ -164,6 +164,25 @@ def data_hash(data: Any) -> str:
     return digest.hexdigest()
 
 
+def to_array(name: object, value: Any) -> np.ndarray:
+    """A tensor, array, number or list of numbers as a NumPy array of its own; `name` is for the error.
+
+    Raises:
+        TypeError: text, objects, lists of unequal lengths: what could be kept only as a pickle.
+
+    Example:
+        >>> to_array("loss", torch.tensor([0.5, 0.25]))
+        array([0.5 , 0.25], dtype=float32)
+    """
+    array = np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name!r} must be a number, or an array or tensor of numbers, "
+            f"got {type(value).__name__} of dtype {array.dtype}"
+        )
+    return array
+
+
 def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     """What a run ran on: device (the processor's name), threads, and the versions that decide its numbers.
 
@@ -206,16 +225,7 @@ def _flatten(name: str, data: Any) -> list[tuple[str, np.ndarray]]:
         return [leaf for key, value in data.items() for leaf in _flatten(f"{name}.{key}", value)]
     if isinstance(data, tuple | list):
         return [leaf for i, value in enumerate(data) for leaf in _flatten(f"{name}.{i}", value)]
-    return [(name, _numbers(name or "data", data))]
-
-
-def _numbers(name: object, value: Any) -> np.ndarray:
-    array = np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"{name!r} must be an array or tensor of numbers, got {type(value).__name__}, dtype {array.dtype}"
-        )
-    return array
+    return [(name, to_array(name or "data", data))]
 
 
 def _now() -> str:

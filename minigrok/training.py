@@ -1,0 +1,721 @@
+"""One small training loop around the reader's own `step(state, batch)`, and many seeds as one model.
+
+The loop looks at the run on a logarithmic clock, can be stopped at any moment without losing anything, and
+goes on from a checkpoint as if it had never stopped. `Ensemble` trains many seeds of one architecture as
+one batched model.
+"""
+
+import copy
+import functools
+import io
+import math
+import operator
+import os
+import signal
+import threading
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from minigrok.recordings import data_hash, to_array, write_whole
+
+FORMAT = "minigrok checkpoint 1"
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class State:
+    """All that a run needs to go on: what `train` changes, and what a checkpoint holds.
+
+    Attributes:
+        model: the network, or an `Ensemble` of networks.
+        optimizer: over the model's parameters. `torch.optim.AdamW(..., fused=True)` is the fastest for the
+            small networks of the lessons.
+        generator: where the reader's `step` draws its noise from, if it draws any.
+        step: number of updates made.
+        records: what was observed so far: dicts of numbers and NumPy arrays with the key "step".
+        seconds: time spent training and observing so far, over all calls of `train`.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator | None = None
+    step: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """What `train` returns: `run["name"]` is an observed quantity as one array, first axis `run.steps`.
+
+    `run.records` is the same as a list of dicts; `run.state` can be handed to `train` again, to go on;
+    `run.interrupted` says whether Ctrl-C or the stop button ended the run early.
+    """
+
+    state: State
+    records: list[dict[str, Any]] = field(repr=False)
+    interrupted: bool = False
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The steps of the observations, (T,) int64."""
+        return np.array([record["step"] for record in self.records], dtype=np.int64)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One observed quantity as an array (T, ...): (T,) for numbers, (T, S) for one number a seed."""
+        names = sorted({name for record in self.records for name in record})
+        if name not in names:
+            raise KeyError(
+                f"nothing called {name!r} was observed, only {', '.join(map(repr, names)) or 'nothing'}"
+            )
+        return np.stack([record[name] for record in self.records])
+
+
+class Diverged(ValueError):
+    """The weights became NaN or infinite. `error.run` is the run up to the last observation before."""
+
+    def __init__(self, message: str, run: Run):
+        super().__init__(message)
+        self.run = run
+
+
+def train(
+    step: Callable[[State, Any], Any],
+    state: State,
+    *,
+    steps: int,
+    batches: Callable[[int], Any] | None = None,
+    observe: Callable[[State], dict[str, Any]] | None = None,
+    at: Iterable[int] | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    every: int = 1000,
+    progress: bool = False,
+) -> Run:
+    """Make updates until `state.step` is `steps`, and observe the run on the way.
+
+    Args:
+        step: `step(state, batch)` makes one update: loss, backward, `state.optimizer.step()`. It is the
+            reader's own; `classification_step` makes the usual one.
+        state: where to begin; it is changed in place. Handing in the state of an earlier run goes on there.
+        steps: the number of updates at which to stop, counted from the very beginning.
+        batches: `batches(t)` is the batch of update t (`minibatches` makes one); without it batch is None.
+        observe: `observe(state)` returns a dict of numbers, arrays or tensors. It runs with the model in
+            evaluation mode and without gradients. Afterwards every module's mode and both random generators
+            are as before, so a run does not depend on when it is looked at.
+        at: the steps at which to observe, default `log_spaced(steps, 30)`. Those beyond `steps` wait for
+            a longer run.
+        checkpoint: a file, written every `every` updates, at the end and when interrupted. If it exists,
+            the run goes on from it: on the same processor, versions and number of threads the result is
+            bit for bit that of a run that never stopped. The file has the model, the optimizer, the state
+            of `state.generator` and of torch's own CPU generator (both are set again on resuming), and all
+            of `State`. What `step` keeps elsewhere is not in it, nor whether `step` or the data changed.
+        progress: show a progress bar.
+
+    Returns:
+        The run. Ctrl-C and Jupyter's stop button end it early: an update under way is finished first (a
+        second Ctrl-C cuts it), an observation under way is dropped, and the run so far is returned with
+        `interrupted=True`.
+
+    Raises:
+        Diverged: the weights are NaN or infinite at an observation, at a checkpoint or at the end. Of an
+            `Ensemble` the other seeds go on: a warning names those lost, their `accuracy` is NaN from then
+            on, and only when none is left is `Diverged` raised. Such weights are never checkpointed.
+        ValueError: the checkpoint is of another run (other shapes, optimizer, initial weights, generator or
+            observations), or is already beyond `steps`.
+
+    A file at `checkpoint` that is broken, cut short or something else is renamed to `*.broken`, a warning
+    names it, and the run starts anew.
+
+    Example:
+        >>> from minigrok import data, models
+        >>> x, y = data.disc_and_ring(200)
+        >>> model = models.mlp([2, 16, 16, 2], generator=torch.Generator().manual_seed(0))
+        >>> state = State(model, torch.optim.AdamW(model.parameters(), lr=1e-2))
+        >>> run = train(
+        ...     classification_step(), state, steps=300, at=[0, 100, 300],
+        ...     batches=lambda t: (x, y),
+        ...     observe=lambda state: {"accuracy": accuracy(state.model, x, y)},
+        ... )
+        >>> run.steps, run["accuracy"][-1] > 0.95
+        (array([  0, 100, 300]), np.True_)
+
+    Used in lessons 02 and 03.
+    """
+    due = _schedule(at, steps, observe)
+    lost: set[int] = set()  # networks of an ensemble that have diverged
+    with _Interrupts() as interrupts:
+        file = None if checkpoint is None else _Checkpoint.of(Path(checkpoint), state, due)
+        _check_steps(state.step, steps, every)
+        clock = time.perf_counter() - state.seconds
+        with _bar(progress, state.step, steps) as bar:
+            while not interrupts.count:
+                if state.step in due:
+                    _refuse_nan(state, lost)
+                    _observe(observe, state, interrupts)
+                if state.step == steps:
+                    break
+                if file is not None and state.step % every == 0:
+                    state.seconds = time.perf_counter() - clock
+                    _refuse_nan(state, lost)
+                    file.save(state)
+                _update(step, state, batches, interrupts)
+                if bar is not None:
+                    bar.update()
+        state.seconds = time.perf_counter() - clock
+        _refuse_nan(state, lost)
+        if file is not None and not interrupts.cut:
+            file.save(state)
+        return _finished(state, steps, interrupts)
+
+
+def log_spaced(steps: int, n: int) -> list[int]:
+    """At most n whole numbers from 0 to steps, each as many times the one before as can be.
+
+    Every number is at least one more than the last, so the first ones stand closer than a logarithm would
+    put them. There are n of them, or steps + 1 where that is less.
+
+    Example:
+        >>> log_spaced(1000, 8)
+        [0, 1, 3, 10, 32, 101, 318, 1000]
+        >>> log_spaced(3, 8)
+        [0, 1, 2, 3]
+
+    Used in lesson 02.
+    """
+    if steps < 0 or n < 2:
+        raise ValueError(
+            f"expected steps of at least 0 and n of at least 2 (first and last), got {steps} and {n}"
+        )
+    times = list(range(min(steps, 1) + 1))
+    while times[-1] < steps:
+        ratio = (steps / times[-1]) ** (1 / max(1, n - len(times)))
+        times.append(max(times[-1] + 1, round(times[-1] * ratio)))
+    return times if n > 2 else [0, steps]
+
+
+def minibatches(x: Tensor, y: Tensor, size: int, *, seed: int | Sequence[int]) -> Callable[[int], Batch]:
+    """Batches without memory: `batches(t)` depends on t and the seed alone, so a resumed run sees the same.
+
+    Every epoch goes through all samples once, in an order drawn from (seed, epoch). Where `size` does not
+    divide their number the last batch of an epoch is shorter; nothing is left out.
+
+    Args:
+        x, y: the samples, (n, ...) and (n,).
+        size: samples in a batch, 1 to n.
+        seed: one seed, or S seeds, one order for each network of an `Ensemble`.
+
+    Returns:
+        `batches(t)` -> (x (size, ...), y (size,)), with S seeds (x (S, size, ...), y (S, size)).
+
+    Example:
+        >>> batches = minibatches(torch.arange(5.0)[:, None], torch.arange(5), 2, seed=0)
+        >>> [len(batches(t)[1]) for t in range(6)]
+        [2, 2, 1, 2, 2, 1]
+        >>> minibatches(torch.zeros(5, 1), torch.arange(5), 2, seed=[0, 1, 2])(0)[0].shape
+        torch.Size([3, 2, 1])
+
+    Used in lesson 03.
+    """
+    n = len(x)
+    if len(y) != n or not 1 <= size <= n:
+        raise ValueError(
+            f"expected as many labels as samples and a size from 1 to {n}, got {len(y)} and {size}"
+        )
+    per_epoch = math.ceil(n / size)
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> Tensor:
+        orders = torch.stack([_order(n, s, epoch) for s in seeds]).to(x.device)
+        return orders[0] if isinstance(seed, int) else orders
+
+    def batches(t: int) -> Batch:
+        epoch, k = divmod(t, per_epoch)
+        chosen = order(epoch)[..., k * size : (k + 1) * size]
+        return x[chosen], y[chosen]
+
+    return batches
+
+
+class Ensemble(nn.Module):
+    """Many networks of one architecture (say, many seeds) as one batched module.
+
+    The tensors of the S networks are stacked, and one batched product takes the place of S small ones. What
+    the networks compute is unchanged up to rounding. The sum of their losses has for each network the
+    gradient of its own loss alone, so with an optimizer that works number by number (SGD, Adam, AdamW) each
+    trains as it would alone; one that takes norms over a tensor would mix them.
+
+    Args:
+        models: the networks, alike in all but their numbers; they are copied.
+        sample_dims: number of dimensions of one sample: 1 for vectors, 3 for images. It tells a batch for all
+            networks from one batch for each.
+
+    `ensemble(x)` takes x (N, ...) for all, or (S, N, ...) with a batch for each, to (S, N, n_out).
+    `len(ensemble)` is S; `ensemble[s]` is a plain copy of the s-th network, which `regions.partition` takes.
+
+    Sequences of linear layers and activations go through `baddbmm`, all else through `torch.func.vmap`;
+    bench/bench_training.py has what each saves.
+
+    Example:
+        >>> from minigrok import models
+        >>> seeds = [torch.Generator().manual_seed(seed) for seed in range(5)]
+        >>> ensemble = Ensemble([models.mlp([2, 16, 16, 3], generator=generator) for generator in seeds])
+        >>> ensemble(torch.zeros(10, 2)).shape, ensemble[4](torch.zeros(10, 2)).shape
+        (torch.Size([5, 10, 3]), torch.Size([10, 3]))
+
+    Used in lessons 02 and 03.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], *, sample_dims: int = 1):
+        super().__init__()
+        models = list(models)
+        _check_alike(models)
+        tensors = [_named_tensors(model) for model in models]
+        self.size, self.sample_dims = len(models), sample_dims
+        # A copy of the first network in which every tensor has the seeds as a new first axis.
+        self.stacked = _rebuilt(models[0], lambda name, _: torch.stack([named[name] for named in tensors]))
+        self._layered = sample_dims == 1 and _is_layered(self.stacked)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, s: int) -> nn.Module:
+        if not -self.size <= s < self.size:
+            raise IndexError(f"this ensemble has the networks 0 to {self.size - 1}, got {s}")
+        return _rebuilt(self.stacked, lambda _, tensor: tensor[s].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = x.dim() == self.sample_dims + 2
+        if not each and x.dim() != self.sample_dims + 1 or each and len(x) != self.size:
+            raise ValueError(
+                f"expected x (N, ...) with {self.sample_dims + 1} dimensions for all networks, or "
+                f"({self.size}, N, ...) with a batch for each, got shape {tuple(x.shape)}"
+            )
+        return self._by_layers(x) if self._layered else self._by_vmap(x, 0 if each else None)
+
+    def _by_layers(self, x: Tensor) -> Tensor:
+        # Features before samples: weight @ h needs no transposed copy on the way back.
+        h = x.mT if x.dim() == 3 else x.T.expand(self.size, -1, -1)  # (S, features, N)
+        for layer in self.stacked:
+            if not isinstance(layer, nn.Linear):
+                h = layer(h)
+            elif layer.bias is None:
+                h = torch.bmm(layer.weight, h)
+            else:
+                h = torch.baddbmm(layer.bias[:, :, None], layer.weight, h)
+        return h.mT
+
+    def _by_vmap(self, x: Tensor, axis: int | None) -> Tensor:
+        def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self.stacked, tensors, (x,))
+
+        tensors = dict(self.stacked.named_parameters()) | dict(self.stacked.named_buffers())
+        return vmap(one, in_dims=(0, axis), randomness="different")(tensors, x)
+
+
+def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") -> Tensor:
+    """The loss of a classifier, one number for each network.
+
+        cross_entropy:  mean over samples of  -log softmax(logits)[y]
+        squared_error:  mean over samples *and* classes of  (logits - onehot(y))^2
+
+    The squared error is that of `nn.MSELoss` on one-hot labels, as in the code of Omnigrok (Liu et al. 2022)
+    and of Humayun et al. 2024; summed over 10 classes it would be ten times as large.
+
+    Args:
+        logits: (N, C), or (S, N, C) of an `Ensemble`.
+        y: (N,) int64 for all networks, or (S, N).
+
+    Returns:
+        () or (S,), differentiable.
+
+    Example:
+        >>> classification_loss(torch.zeros(5, 4), torch.arange(5) % 4)  # log(4)
+        tensor(1.3863)
+        >>> classification_loss(torch.zeros(3, 5, 4), torch.arange(5) % 4, "squared_error")
+        tensor([0.2500, 0.2500, 0.2500])
+
+    Used in lesson 02.
+    """
+    _check_loss(loss)
+    if loss == "squared_error":
+        return (logits - F.one_hot(y, logits.shape[-1])).square().mean(dim=(-2, -1))
+    if logits.dim() == 2:
+        return F.cross_entropy(logits, y)
+    return F.cross_entropy(logits.mT, y.expand(logits.shape[:2]), reduction="none").mean(dim=-1)
+
+
+def classification_step(loss: str = "cross_entropy") -> Callable[[State, Batch], None]:
+    """The usual `step` for `train`: one update of a classifier, or of an `Ensemble`, on a batch (x, y).
+
+    The losses of an ensemble's networks (`classification_loss`) are summed, so none changes another's update.
+
+    Example:
+        >>> model = nn.Linear(2, 3)
+        >>> state = State(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> step = classification_step("squared_error")
+        >>> step(state, (torch.zeros(5, 2), torch.arange(5) % 3))
+
+    Used in lessons 02 and 03.
+    """
+    _check_loss(loss)
+
+    def step(state: State, batch: Batch) -> None:
+        if batch is None:
+            raise ValueError("classification_step needs a batch: hand batches=lambda t: (x, y) to train")
+        x, y = batch
+        state.optimizer.zero_grad()
+        classification_loss(state.model(x), y, loss).sum().backward()
+        state.optimizer.step()
+
+    return step
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The share of samples whose largest output is that of their label, one number for each network.
+
+    Returns:
+        () for a model, (S,) for an `Ensemble`; NaN where any output is NaN or infinite.
+
+    Example:
+        >>> accuracy(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
+        tensor(0.7500)
+
+    Used in lessons 02 and 03.
+    """
+    logits = model(x)
+    share = (logits.argmax(dim=-1) == y).to(logits.dtype).mean(dim=-1)
+    return share.where(logits.isfinite().all(dim=-1).all(dim=-1), torch.nan)
+
+
+def _check_loss(loss: str) -> None:
+    if loss not in ("cross_entropy", "squared_error"):
+        raise ValueError(f"loss must be 'cross_entropy' or 'squared_error', got {loss!r}")
+
+
+# --- the loop's parts ---------------------------------------------------------------------------------------
+
+
+def _schedule(at: Iterable[int] | None, steps: int, observe: Callable | None) -> set[int]:
+    if observe is None:
+        if at is not None:
+            raise ValueError(
+                "at says when to observe, but there is no observe: pass observe=..., or leave at out"
+            )
+        return set()
+    due = {operator.index(t) for t in (log_spaced(steps, 30) if at is None else at)}
+    if due and min(due) < 0:
+        raise ValueError(f"at must hold steps of at least 0, got {min(due)}")
+    return due
+
+
+def _check_steps(made: int, steps: int, every: int) -> None:
+    if made > steps:
+        raise ValueError(
+            f"the run has made {made} updates already, more than steps={steps}: ask for more steps"
+        )
+    if every < 1:
+        raise ValueError(f"every must be at least 1 update, got {every}")
+
+
+def _update(step: Callable, state: State, batches: Callable | None, interrupts: "_Interrupts") -> None:
+    interrupts.patience = 1  # the first Ctrl-C waits for the end of the update, a second one cuts it
+    try:
+        step(state, None if batches is None else batches(state.step))
+    except KeyboardInterrupt:
+        interrupts.stop(cut=True)
+        return
+    finally:
+        interrupts.patience = math.inf
+    state.step += 1
+
+
+def _observe(observe: Callable, state: State, interrupts: "_Interrupts") -> None:
+    """Append a record, and leave modes and random generators as they were: looking changes nothing."""
+    if state.records and state.records[-1]["step"] >= state.step:
+        return  # seen before the run was stopped here
+    modes = {part: part.training for part in state.model.modules()}
+    random = _random_states(state)
+    interrupts.patience = 0
+    try:
+        state.model.eval()
+        with torch.no_grad():
+            record = _record(state.step, observe(state))
+    except KeyboardInterrupt:
+        interrupts.stop()
+        return
+    finally:
+        interrupts.patience = math.inf
+        _set_random_states(state, random)
+        for part, training in modes.items():
+            part.training = training
+    state.records.append(record)
+
+
+def _record(step: int, seen: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(seen, dict) or "step" in seen:
+        raise TypeError(
+            f"observe must return a dict of numbers or arrays without the key 'step', got {seen!r:.200}"
+        )
+    arrays = {name: to_array(name, value) for name, value in seen.items()}
+    return {"step": step} | {name: array if array.ndim else array.item() for name, array in arrays.items()}
+
+
+def _refuse_nan(state: State, lost: set[int]) -> None:
+    """Raise `Diverged` if no network is left with finite weights; warn of those newly `lost` otherwise."""
+    size = len(state.model) if isinstance(state.model, Ensemble) else 1
+    finite = [weight.detach().isfinite().reshape(size, -1).all(dim=1) for weight in state.model.parameters()]
+    diverged = set((~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist())
+    where = f"at step {state.step}" + (
+        f" (last observed at step {state.records[-1]['step']})" if state.records else ""
+    )
+    if len(diverged) == size:
+        raise Diverged(
+            f"the weights are NaN or infinite {where}. A lower learning rate or smaller inputs may help; "
+            "the run up to the last observation is in this error's .run",
+            Run(state, list(state.records)),
+        )
+    if diverged - lost:
+        warnings.warn(
+            f"of the ensemble, {sorted(diverged - lost)} have NaN or infinite weights {where}", stacklevel=3
+        )
+    lost |= diverged
+
+
+def _finished(state: State, steps: int, interrupts: "_Interrupts") -> Run:
+    if interrupts.count:
+        cut = " The last update was cut: the weights may be half-updated." if interrupts.cut else ""
+        print(f"Stopped after {state.step} of {steps} updates.{cut} To go on: train(..., state=run.state)")
+    return Run(state, list(state.records), interrupted=interrupts.count > 0)
+
+
+def _bar(progress: bool, step: int, steps: int) -> Any:
+    if not progress:
+        return nullcontext()
+    try:
+        from tqdm import tqdm  # not tqdm.auto: as a widget it would load megabytes into a page of the book
+    except ImportError as missing:
+        raise ImportError("the progress bar needs tqdm: pip install 'minigrok[course]'") from missing
+    return tqdm(initial=step, total=steps, unit="step", leave=False, mininterval=0.5)
+
+
+class _Interrupts:
+    """While open, Ctrl-C and Jupyter's stop button (both send SIGINT) are counted instead of breaking in.
+
+    KeyboardInterrupt is raised on the spot only when more came than there is `patience` for. Outside the
+    main thread, where Python delivers no signals, nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.cut = False  # an update was broken off half-way
+        self.patience = math.inf
+
+    def __enter__(self) -> "_Interrupts":
+        self.before = signal.getsignal(signal.SIGINT)
+        # A handler that is not a function means that the process ignores Ctrl-C or dies of it: let it.
+        self.active = callable(self.before) and threading.current_thread() is threading.main_thread()
+        if self.active:
+            signal.signal(signal.SIGINT, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.active:
+            signal.signal(signal.SIGINT, self.before)
+
+    def _receive(self, *_: object) -> None:
+        self.count += 1
+        if self.count > self.patience:
+            raise KeyboardInterrupt
+
+    def stop(self, cut: bool = False) -> None:
+        self.patience, self.count, self.cut = math.inf, max(1, self.count), cut
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Checkpoint:
+    path: Path
+    origin: dict[str, str]  # what the run began with, to tell it from another
+
+    @classmethod
+    def of(cls, path: Path, state: State, due: set[int]) -> "_Checkpoint":
+        """Bring `state` to where the file is, if that is ahead; ValueError if the file is of another run."""
+        saved, origin = _read(path), _origin(state)
+        if saved is None:
+            return cls(path, origin)
+        differences = _differences(saved, origin, state.step, due)
+        if differences:
+            raise ValueError(
+                f"the checkpoint {path} is of another run: {'; '.join(differences[:4])}. "
+                "Give this run a file of its own, or delete that one to start anew."
+            )
+        if saved["step"] > state.step:
+            _restore(state, saved)
+        return cls(path, saved["origin"])
+
+    def save(self, state: State) -> None:
+        content = {"format": FORMAT, "origin": self.origin, "step": state.step, "seconds": state.seconds}
+        content["records"] = [{name: _packed(value) for name, value in r.items()} for r in state.records]
+        content |= {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
+        content["random"] = _random_states(state)
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_whole(self.path, buffer.getvalue())
+
+
+def _restore(state: State, saved: dict[str, Any]) -> None:
+    state.model.load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    _set_random_states(state, saved["random"])
+    state.records = [{name: _unpacked(value) for name, value in r.items()} for r in saved["records"]]
+    state.step, state.seconds = saved["step"], saved["seconds"]
+
+
+def _origin(state: State) -> dict[str, str]:
+    """What tells a run from another, as text by name."""
+    begun = [state.model.state_dict()] + ([] if state.generator is None else [state.generator.get_state()])
+    shapes = {f"shape of {name}": str(tuple(t.shape)) for name, t in state.model.state_dict().items()}
+    options = {
+        f"optimizer's {name} (parameter group {i})": repr(value)
+        for i, group in enumerate(state.optimizer.param_groups)
+        for name, value in group.items()
+        if name != "params"
+    }
+    kind = {"optimizer": type(state.optimizer).__name__}
+    return shapes | kind | options | {"hash of the first weights and generator": data_hash(begun)[:12]}
+
+
+def _differences(saved: dict[str, Any], origin: dict[str, str], step: int, due: set[int]) -> list[str]:
+    was = saved["origin"]
+    # A run under way may have new options on purpose; one that begins must begin as the file's did.
+    names = [name for name in was | origin if step == 0 or name.startswith("shape of")]
+    differ = [name for name in names if was.get(name) != origin.get(name)]
+    reasons = [f"{name} was {was.get(name, 'absent')}, now {origin.get(name, 'absent')}" for name in differ]
+    seen = [record["step"] for record in saved["records"] if record["step"] < saved["step"]]
+    expected = sorted(t for t in due if t < saved["step"])
+    if seen != expected:
+        reasons.append(f"it was observed at {_short(seen)}, now due at {_short(expected)}")
+    return reasons
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint; None without a file, or with one that is broken: that is set aside."""
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    try:
+        damaged = zipfile.ZipFile(content).testzip()  # torch.load does not look at the checksums
+        saved = torch.load(content, map_location="cpu", weights_only=True)
+        if damaged is None and saved["format"] == FORMAT:
+            return saved
+        reason = f"the checksum of {damaged} is wrong" if damaged else f"its format is {saved['format']!r}"
+    except Exception as error:  # zip, pickle and torch each have their own ways of saying "broken"
+        reason = f"{type(error).__name__}: {error}"
+    aside = _set_aside(path)
+    warnings.warn(
+        f"{path} is not a whole minigrok checkpoint ({reason:.200}). It was renamed to {aside.name}; "
+        "the run starts anew.",
+        stacklevel=4,
+    )
+    return None
+
+
+def _set_aside(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}{k}.broken") for k in ["", *range(2, 1000)])
+    aside = next(name for name in names if not name.exists())
+    return path.rename(aside)
+
+
+def _random_states(state: State) -> dict[str, Tensor]:
+    states = {"torch": torch.get_rng_state()}
+    return states if state.generator is None else states | {"generator": state.generator.get_state()}
+
+
+def _set_random_states(state: State, states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["torch"])
+    if state.generator is not None:
+        state.generator.set_state(states["generator"])
+
+
+def _packed(value: Any) -> Any:  # torch.load with weights_only reads tensors, but no NumPy arrays
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _unpacked(value: Any) -> Any:
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+def _short(steps: list[int]) -> str:
+    return f"{len(steps)} steps {str(steps[:4])[:-1]}{', ...' if len(steps) > 4 else ''}]"
+
+
+# --- ensembles and batches ----------------------------------------------------------------------------------
+
+# Activations that treat every number alike, so that the order of the axes does not matter to them.
+_ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity)
+
+
+def _is_layered(model: nn.Module) -> bool:
+    return type(model) is nn.Sequential and all(
+        type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in model
+    )
+
+
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    parameters, buffers = (
+        model.named_parameters(remove_duplicate=False),
+        model.named_buffers(remove_duplicate=False),
+    )
+    return {name: tensor.detach() for name, tensor in [*parameters, *buffers]}
+
+
+def _rebuilt(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> nn.Module:
+    """A copy of a model with every parameter and buffer replaced; what was shared stays shared."""
+    model = copy.deepcopy(model)
+    new: dict[Tensor, Tensor] = {}
+    for path, part in model.named_modules():
+        for store in (part._parameters, part._buffers):
+            for name, old in store.items():
+                if old is None:
+                    continue
+                if old not in new:
+                    changed = change(f"{path}.{name}" if path else name, old.detach())
+                    is_parameter = isinstance(old, nn.Parameter)
+                    new[old] = nn.Parameter(changed, old.requires_grad) if is_parameter else changed
+                store[name] = new[old]
+    return model
+
+
+def _check_alike(models: Sequence[nn.Module]) -> None:
+    if not models:
+        raise ValueError("an Ensemble needs at least one network, got none")
+    shapes = [{name: tensor.shape for name, tensor in _named_tensors(model).items()} for model in models]
+    for s, model in enumerate(models):
+        if str(model) != str(models[0]) or shapes[s] != shapes[0]:
+            raise ValueError(
+                f"the networks of an Ensemble differ in their numbers alone, but network {s} is\n{model}\n"
+                f"and network 0 is\n{models[0]}"
+            )
+
+
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    # SeedSequence mixes the two numbers: neighbouring seeds and epochs give unrelated orders.
+    mixed = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(int(mixed[0])))
