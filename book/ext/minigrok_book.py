@@ -191,6 +191,11 @@ def offer_colab(app, doctree, docname) -> None:
             link.parent += [nodes.Text(" Or "), colab, nodes.Text(".")]
 
 
+def mend_roles(app, pagename, templatename, context, doctree) -> None:
+    """docutils gives the bibliography's entries a role that is withdrawn, and no child that its list may have."""
+    context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def setup(app) -> dict:
     register_plugin("pybtex.style.formatting", "minigrok", ByAuthor)
     app.connect("config-inited", add_mathjax)
@@ -201,4 +206,5 @@ def setup(app) -> dict:
     for finish in (link_back, fill_index, cited_in, status_in_words, offer_colab):
         app.connect("doctree-resolved", finish)
     app.connect("html-page-context", describe)
+    app.connect("html-page-context", mend_roles)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,23 @@
-// Two things that a browser does not do by itself. No page needs this script to be readable.
+// What a browser does not do by itself. Every page can be read without this script.
 
 // Search results fetch a summary of each page, which a browser refuses for local files: show titles alone there.
 if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What is too wide scrolls in its own box; the box must be reachable from the keyboard, and only then.
+function reachable() {
+  for (const box of document.querySelectorAll(".pst-scrollable-table-container, mjx-container[display], .cell_output, pre")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
+addEventListener("load", () => {
+  document.querySelector(".bd-sidebar-primary")?.setAttribute("role", "navigation");   // the logo stands outside all landmarks
+  document.querySelector(".bd-sidebar-primary")?.setAttribute("aria-label", "Course");
+  reachable();
+  window.MathJax?.startup?.promise.then(reachable);
+  document.addEventListener("toggle", reachable, true);                                // a solution was opened
+});
+addEventListener("resize", reachable);
 
 // On paper nothing can be opened: print closed solutions and hints open, and close them again afterwards.
 let opened = [];
