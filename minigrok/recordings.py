@@ -135,6 +135,7 @@ def load(path: str | os.PathLike) -> Recording:
     """
     content = io.BytesIO(Path(path).read_bytes())
     try:
+        check_zip(content)
         with np.load(content, allow_pickle=False) as archive:
             provenance = json.loads(archive["provenance.json"])
             arrays = {name: archive[name] for name in archive.files if name != "provenance.json"}
@@ -174,7 +175,10 @@ def to_array(name: object, value: Any) -> np.ndarray:
         >>> to_array("loss", torch.tensor([0.5, 0.25]))
         array([0.5 , 0.25], dtype=float32)
     """
-    array = np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
+    try:
+        array = np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
+    except ValueError as unequal:
+        raise TypeError(f"{name!r} must be one array of numbers, got parts of unequal lengths") from unequal
     if array.dtype.kind not in "biufc":
         raise TypeError(
             f"{name!r} must be a number, or an array or tensor of numbers, "
@@ -199,6 +203,24 @@ def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
         "numpy": np.__version__,
         "minigrok": minigrok.__version__,
     }
+
+
+def check_zip(content: io.BytesIO) -> None:
+    """Read a zip archive (which .npz files and checkpoints are) and compare it with its own checksums.
+
+    Raises:
+        ValueError: a part whose checksum is wrong. zipfile.BadZipFile and others: not a zip archive at all.
+
+    Example:
+        >>> check_zip(io.BytesIO(b"hello"))
+        Traceback (most recent call last):
+        zipfile.BadZipFile: File is not a zip file
+    """
+    with zipfile.ZipFile(content) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of its part {damaged} is wrong")
+    content.seek(0)  # for whoever reads it next
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

@@ -15,7 +15,6 @@ import signal
 import threading
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from minigrok.recordings import data_hash, to_array, write_whole
+from minigrok.recordings import check_zip, data_hash, to_array, write_whole
 
 FORMAT = "minigrok checkpoint 1"
 Batch = tuple[Tensor, Tensor]
@@ -621,11 +620,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        damaged = zipfile.ZipFile(content).testzip()  # torch.load does not look at the checksums
+        check_zip(content)  # torch.load does not look at the checksums
         saved = torch.load(content, map_location="cpu", weights_only=True)
-        if damaged is None and saved["format"] == FORMAT:
+        if saved["format"] == FORMAT:
             return saved
-        reason = f"the checksum of {damaged} is wrong" if damaged else f"its format is {saved['format']!r}"
+        reason = f"its format is {saved['format']!r}"
     except Exception as error:  # zip, pickle and torch each have their own ways of saying "broken"
         reason = f"{type(error).__name__}: {error}"
     aside = _set_aside(path)
