@@ -29,13 +29,13 @@ def add_mathjax(app, config) -> None:
     config.html_static_path.append(str(bundle))
 
 
-# ---- glossary: emphasised terms become links, and the glossary links back -------------------------------------
+# --- glossary: emphasised terms become links, and the glossary links back ----------------------------------
 
 def glossary_terms(source: str) -> dict[str, str]:
-    """Map each lower-case term of a glossary page to its spelling there: the unindented lines of its block."""
-    block = source.split("{glossary}", 1)[1]
-    lines = block.split("\n```", 1)[0].splitlines()[1:]
-    return {line.strip().lower(): line.strip() for line in lines if line and not line[0].isspace() and line[0] != ":"}
+    """Map each lower-case term of a glossary page to its spelling there: its block's unindented lines."""
+    block = source.split("{glossary}", 1)[1].split("\n```", 1)[0]
+    terms = [line.strip() for line in block.splitlines()[1:] if line and not line[0].isspace()]
+    return {term.lower(): term for term in terms}
 
 
 def find_term(text: str, terms: dict[str, str]) -> str | None:
@@ -84,14 +84,19 @@ def places(env) -> dict[str, list[tuple[str, str]]]:
     for doc, entries in env.get_domain("index").entries.items():
         for _, text, anchor, *_ in entries:
             found[text.replace("; ", ", ")].setdefault(doc, anchor)
-    return {text: sorted(docs.items(), key=lambda d: order.get(d[0], len(order))) for text, docs in found.items()}
+
+    def place(entry: tuple[str, str]) -> int:
+        return order.get(entry[0], len(order))
+
+    return {text: sorted(docs.items(), key=place) for text, docs in found.items()}
 
 
 def page_links(app, here: str, where: list[tuple[str, str]]) -> list[nodes.Node]:
     links: list[nodes.Node] = []
     for doc, anchor in where:
         uri = app.builder.get_relative_uri(here, doc) + (f"#{anchor}" if anchor else "")
-        links += [nodes.Text(" · " if links else ""), nodes.reference("", app.env.titles[doc].astext(), refuri=uri)]
+        title = app.env.titles[doc].astext()
+        links += [nodes.Text(" · " if links else ""), nodes.reference("", title, refuri=uri)]
     return links
 
 
@@ -104,11 +109,11 @@ def link_back(app, doctree, docname) -> None:
         words = [child.astext() for child in item.findall(nodes.term)]
         where = {doc: anchor for w in words for doc, anchor in known.get(w, []) if doc.startswith(LESSONS)}
         if where:
-            item[-1] += nodes.paragraph("", "Lessons: ", *page_links(app, docname, list(where.items())),
-                                        classes=["used-in"])
+            links = page_links(app, docname, list(where.items()))
+            item[-1] += nodes.paragraph("", "Lessons: ", *links, classes=["used-in"])
 
 
-# ---- the index page -------------------------------------------------------------------------------------------
+# --- the index page ----------------------------------------------------------------------------------------
 
 class IndexHere(nodes.General, nodes.Element):
     """Stands where the index goes until all pages are read."""
@@ -123,13 +128,14 @@ def fill_index(app, doctree, docname) -> None:
     for here in list(doctree.findall(IndexHere)):
         letters = defaultdict(nodes.bullet_list)
         for text, where in sorted(places(app.env).items(), key=lambda entry: entry[0].lower()):
-            entry = nodes.paragraph("", "", nodes.strong("", text), nodes.Text("  "), *page_links(app, docname, where))
+            links = page_links(app, docname, where)
+            entry = nodes.paragraph("", "", nodes.strong("", text), nodes.Text("  "), *links)
             letters[text[0].upper()] += nodes.list_item("", entry)
         here.replace_self([n for letter, entries in letters.items()
                            for n in (nodes.paragraph("", letter, classes=["index-letter"]), entries)])
 
 
-# ---- the bibliography -----------------------------------------------------------------------------------------
+# --- the bibliography --------------------------------------------------------------------------------------
 
 class AuthorYear(BaseLabelStyle):
     """Labels as the text cites, "Hanin and Rolnick, 2019", with a letter where two works share one."""
@@ -159,8 +165,8 @@ def cited_in(app, doctree, docname) -> None:
         pages = sorted({ref.docname for ref in domain.citation_refs
                         for k in ref.targets if k.key == key and ref.docname.startswith(LESSONS)})
         if pages:
-            entry += nodes.paragraph("", "Lessons: ", *page_links(app, docname, [(page, "") for page in pages]),
-                                     classes=["used-in"])
+            links = page_links(app, docname, [(page, "") for page in pages])
+            entry += nodes.paragraph("", "Lessons: ", *links, classes=["used-in"])
 
 
 def status_in_words(app, doctree, docname) -> None:
@@ -171,7 +177,7 @@ def status_in_words(app, doctree, docname) -> None:
             text.parent.replace(text, nodes.Text(words[text.astext()]))
 
 
-# ---- what each page gets --------------------------------------------------------------------------------------
+# --- what each page gets -----------------------------------------------------------------------------------
 
 def describe(app, pagename, templatename, context, doctree) -> None:
     """Add the page's first sentence(s) as its description, for search engines and link previews."""
@@ -192,7 +198,7 @@ def offer_colab(app, doctree, docname) -> None:
 
 
 def mend_roles(app, pagename, templatename, context, doctree) -> None:
-    """docutils gives the bibliography's entries a role that is withdrawn, and no child that its list may have."""
+    """docutils gives the bibliography's entries a role that is withdrawn and that a list may not hold."""
     context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
 
 

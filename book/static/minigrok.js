@@ -1,7 +1,7 @@
 // What a browser does not do by itself. Every page can be read without this script.
 
 // Search results fetch a summary of each page, which a browser refuses for local files: show titles alone there.
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What is too wide scrolls in its own box; the box must be reachable from the keyboard, and only then.
 function reachable() {
