@@ -21,7 +21,7 @@ def painted(partition: Partition, shape: tuple[int, int], colour: object) -> np.
         return np.full(shape, ink(["#FFFFFF"])[0])
     faces = faces_at_pixels(partition, shape)
     if isinstance(colour, str) and colour == "class":
-        strengths = np.where(np.arange(len(PALETTE)) % 2, 0.3, 0.12)  # neighbours differ in grey, too
+        strengths = np.where(np.arange(len(PALETTE)) % 2, 0.25, 0.1)  # neighbours differ in grey, too
         return _pale(PALETTE, strengths[:, None])[classes_at_pixels(partition, faces) % len(PALETTE)]
     return _region_colours(partition, colour)[faces]
 
