@@ -12,7 +12,7 @@ flattened pre-activation.
 import copy
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -155,6 +155,16 @@ class Network:
         jacobian = moves[self.output].reshape(len(x), k, self.n_out).transpose(1, 2)
         return values[self.output].flatten(1), jacobian
 
+    def to(self, dtype: torch.dtype) -> "Network":
+        """The same network in another precision (much cheaper than tracing the model again).
+
+        Example:
+            >>> network = trace(nn.Sequential(nn.Linear(2, 5), nn.ReLU()), dtype=torch.float64)
+            >>> network.to(torch.float32)(torch.zeros(1, 2)).dtype
+            torch.float32
+        """
+        return replace(self, steps=tuple(_in_dtype(step, dtype) for step in self.steps), dtype=dtype)
+
     def check_input(self, x: Tensor) -> Tensor:
         """Return x in the network's dtype and on its device, or refuse it: expected (N, *input_shape)."""
         if not isinstance(x, Tensor):
@@ -224,6 +234,32 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     return network
 
 
+def shape_of_sample(model: nn.Module, given: Shape) -> Shape:
+    """The shape to trace a model with, for data whose samples have the shape `given`.
+
+    That of the data, unless the model is a sequence that starts with a linear layer and so says itself how
+    many numbers it takes: then other data are refused by `Network.check_input`, in words about the data.
+    """
+    if len(given) > 1 or not isinstance(model, nn.Sequential | nn.Linear):
+        return given
+    try:
+        return _infer_shape(model)
+    except ValueError:
+        return given
+
+
+def _in_dtype(step: Step, dtype: torch.dtype) -> Step:
+    apply = step.apply
+    if isinstance(apply, nn.Module):
+        return replace(step, apply=copy.deepcopy(apply).to(dtype))
+    if isinstance(apply, _Call):
+        return replace(step, apply=apply.to(dtype))
+    if step.layer is None:  # a reshape
+        return step
+    slope = step.slope.to(dtype)
+    return replace(step, apply=partial(_unit, slope=slope), slope=slope)
+
+
 def _size(shape: Shape) -> int:
     return int(torch.Size(shape).numel())
 
@@ -279,7 +315,14 @@ def _compare(network: Network, model: nn.Module, example: Tensor) -> None:
         expected, alone = model(example).flatten(1), model(example[:1]).flatten(1)
     tolerance = 1e-3 if network.dtype in (torch.float16, torch.bfloat16) else 1e-4
     close = partial(torch.allclose, rtol=tolerance, atol=tolerance * max(1.0, float(expected.abs().max())))
-    if not close(network(example), expected):
+    try:
+        same = close(network(example), expected) and close(network(example[:1]), alone)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the forward pass makes tensors for one size of batch only ({error}). "
+            "Build them from the input, for example with torch.zeros_like(x)."
+        ) from error
+    if not same:
         raise ValueError(
             "the network as read differs from the model. Does forward use an operation in place or twice?"
         )
@@ -299,6 +342,33 @@ def _reshape(value: Tensor, *, shape: Shape) -> Tensor:
     return value.reshape(len(value), *shape)
 
 
+def _method(name: str, value: object, *args: object, **kwargs: object) -> object:
+    return getattr(value, name)(*args, **kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A function call of the forward pass: its arguments are the step's inputs (`where`) or `fixed`."""
+
+    function: Callable[..., Tensor]
+    node: fx.Node
+    fixed: dict[fx.Node, object]
+    where: dict[fx.Node, int]
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        def lookup(n: fx.Node) -> object:
+            return values[self.where[n]] if n in self.where else self.fixed[n]
+
+        args, kwargs = fx.node.map_arg((self.node.args, self.node.kwargs), lookup)
+        return self.function(*args, **kwargs)
+
+    def to(self, dtype: torch.dtype) -> "_Call":
+        def convert(value: object) -> object:
+            return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+        return replace(self, fixed={n: convert(value) for n, value in self.fixed.items()})
+
+
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _AFFINE_MODULES = (
@@ -314,15 +384,21 @@ _SAME = {nn.Identity, *_DROPOUT, "contiguous", "clone"}
 _AFFINE = {
     operator.add, operator.sub, operator.neg, operator.getitem, torch.add, torch.sub, torch.neg, torch.cat,
     torch.mean, torch.sum, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.pad,
-    F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, "add", "add_", "sub", "sub_",
+    F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, "add", "sub",
     "neg", "mean", "sum", "permute", "transpose", "squeeze", "unsqueeze", "__getitem__",
 }  # fmt: skip
 # What is affine when only its first tensor argument (for products: only one) depends on the input.
 _AFFINE_IN_ONE = {
     operator.mul, operator.truediv, operator.matmul, torch.mul, torch.div, torch.matmul, torch.mm, "mul",
-    "mul_", "div", "div_", "matmul", F.linear, F.conv1d, F.conv2d, F.conv3d,
+    "div", "matmul", F.linear, F.conv1d, F.conv2d, F.conv3d,
 }  # fmt: skip
-_DIVISIONS = {operator.truediv, torch.div, "div", "div_"}
+_DIVISIONS = {operator.truediv, torch.div, "div"}
+# What changes a tensor in place is read as the function that does not: a value may have other readers.
+_OUT_OF_PLACE = {
+    operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
+    operator.itruediv: operator.truediv, "add_": torch.add, "sub_": torch.sub, "mul_": torch.mul,
+    "div_": torch.div,
+}  # fmt: skip
 _RELU = {nn.ReLU, F.relu, torch.relu, "relu", "relu_", F.relu_, torch.relu_}
 _LEAKY = {nn.LeakyReLU, F.leaky_relu, F.leaky_relu_}
 _ABS = {torch.abs, operator.abs, "abs", "__abs__"}
@@ -382,13 +458,17 @@ class _Reader:
             self._refuse(node, kind.__name__)
 
     def _call_function(self, node: fx.Node) -> None:
-        self._call(node, node.target)
+        function = _OUT_OF_PLACE.get(node.target, node.target)
+        self._call(node, function, function)
 
     def _call_method(self, node: fx.Node) -> None:
-        self._call(node, lambda value, *args, **kwargs: getattr(value, node.target)(*args, **kwargs))
+        if node.target in _OUT_OF_PLACE:
+            self._call_function(node)
+        else:
+            self._call(node, node.target, partial(_method, node.target))
 
-    def _call(self, node: fx.Node, function: Callable[..., object]) -> None:
-        kind, inputs = node.target, self._inputs(node)
+    def _call(self, node: fx.Node, kind: object, function: Callable[..., object]) -> None:
+        inputs = self._inputs(node)
         if self._is_plumbing(node):
             self.shapes[node] = function(*self._bound(node.args), **self._bound(node.kwargs))
         elif not inputs:
@@ -405,7 +485,7 @@ class _Reader:
             self._alias(node)
         elif (
             kind in _AFFINE
-            or self._is_affine_in_one(node)
+            or self._is_affine_in_one(node, kind)
             or kind is F.batch_norm
             and self._batch_norm_is_fixed(node)
         ):
@@ -449,8 +529,8 @@ class _Reader:
             and node.args[1] in ("shape", "device", "dtype", "ndim")
         )
 
-    def _is_affine_in_one(self, node: fx.Node) -> bool:
-        if node.target not in _AFFINE_IN_ONE:
+    def _is_affine_in_one(self, node: fx.Node, kind: object) -> bool:
+        if kind not in _AFFINE_IN_ONE:
             return False
         varying = [n for n in node.all_input_nodes if n in self.numbers]
         places = [
@@ -459,9 +539,7 @@ class _Reader:
         if len(varying) != 1 or len(places) != 1:
             self._refuse(node, "a product of two values that both depend on the input")
         first = places[0] is (node.args[0] if node.args else node.kwargs.get("input"))
-        if not first and (
-            node.target in _DIVISIONS or callable(node.target) and node.target in (F.linear, F.conv2d)
-        ):
+        if not first and (kind in _DIVISIONS or kind in (F.linear, F.conv1d, F.conv2d, F.conv3d)):
             self._refuse(node, "a division by a value that depends on the input")
         return True
 
@@ -515,23 +593,14 @@ class _Reader:
         self.steps.append(Step(number, name, inputs, apply, tuple(value.shape[1:]), **unit))
         self.numbers[node], self.examples[number] = number, value
 
-    def _closure(
-        self, node: fx.Node, function: Callable[..., Tensor], inputs: tuple[int, ...]
-    ) -> Callable[..., Tensor]:
+    def _closure(self, node: fx.Node, function: Callable[..., Tensor], inputs: tuple[int, ...]) -> "_Call":
         fixed = {
             n: self.constants.get(n, self.shapes.get(n))
             for n in node.all_input_nodes
             if n not in self.numbers
         }
         where = {n: inputs.index(self.numbers[n]) for n in node.all_input_nodes if n in self.numbers}
-
-        def apply(*values: Tensor) -> Tensor:
-            def lookup(n: fx.Node) -> object:
-                return values[where[n]] if n in where else fixed[n]
-
-            return function(*fx.node.map_arg(node.args, lookup), **fx.node.map_arg(node.kwargs, lookup))
-
-        return apply
+        return _Call(function, node, fixed, where)
 
     def _add_units(self, node: fx.Node, slope: float | Tensor) -> None:
         before = len([step for step in self.steps if step.layer is not None])
