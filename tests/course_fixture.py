@@ -38,7 +38,7 @@ You will see that editions are made from one source.
 
 Nothing.
 
-Reading 3 minutes, running 1 minute on a CPU (no GPU needed), exercises 17 minutes."""
+Reading 3 minutes, running 1 minute on a CPU (no GPU needed), exercises 18 minutes."""
 
 HINTS = """<details><summary>It fails</summary>
 
@@ -100,7 +100,7 @@ def lesson() -> NotebookNode:
     for index, cell in enumerate(cells):
         cell["id"] = f"cell-{index:02d}"
     about = {"lesson": "09", "title": "A fixture", "device": "cpu", "module": "geometry", "requires": []}
-    about["minutes"] = {"read": 3, "run": 1, "exercises": 17}
+    about["minutes"] = {"read": 3, "run": 1, "exercises": 18}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return new_notebook(cells=cells, metadata={"minigrok": about, "kernelspec": kernel})
 
@@ -110,7 +110,7 @@ def course(root: Path, notebook: NotebookNode | None = None) -> Path:
     files = {
         f"lessons/{NAME}.ipynb": json.dumps(notebook or lesson()),
         "lessons/check_fixture.py": CHECKS,
-        "lessons/recordings/run.npz": "numbers",
+        "lessons/recordings/other.npz": "numbers",
         "lessons/.ipynb_checkpoints/old.ipynb": "{}",
         "_config.yml": "title: fixture\nonly_build_toc_files: true\n",
         "_toc.yml": f"format: jb-book\nroot: book/intro\nchapters:\n  - file: lessons/{NAME}\n",

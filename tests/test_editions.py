@@ -148,7 +148,7 @@ def test_an_untouched_workbook_runs_to_its_end(root, dest):
 def test_helper_files_come_along_and_caches_do_not(root, dest):
     editions.workbook(dest, root=root)
     found = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if path.is_file()}
-    assert found == {FILE, "check_fixture.py", "recordings/run.npz", sync.MANIFEST}
+    assert found == {FILE, "check_fixture.py", "recordings/other.npz", sync.MANIFEST}
 
 
 # ---- learners' work is kept -------------------------------------------------------------------------------
@@ -443,7 +443,7 @@ def test_the_book_is_a_complete_tree_without_leaks_in_its_downloads(root, tmp_pa
     found = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if path.is_file()}
     assert found == {
         *("_config.yml", "_toc.yml", "book/intro.md", f"lessons/{FILE}", f"_workbook/{FILE}"),
-        *("lessons/check_fixture.py", "lessons/recordings/run.npz", sync.MANIFEST),
+        *("lessons/check_fixture.py", "lessons/recordings/other.npz", sync.MANIFEST),
     }
     editions.workbook(tmp_path / "workbook", root=root)
     assert (dest / "_workbook" / FILE).read_bytes() == (tmp_path / "workbook" / FILE).read_bytes()

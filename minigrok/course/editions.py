@@ -333,10 +333,14 @@ NBGRADER_CONFIG = f"""\
 #
 #   hand out      release/LESSON/            (nothing else: source/ holds the solutions)
 #   collect       submitted/STUDENT/LESSON/LESSON.ipynb
-#   mark          nbgrader autograde LESSON
+#   mark          python -m nbgrader autograde LESSON --create
 #   open answers  `jupyter lab` in this folder, menu Nbgrader, Formgrader
-#   give back     nbgrader generate_feedback LESSON    into feedback/STUDENT/LESSON/
-#   all marks     nbgrader export                      into grades.csv
+#   give back     python -m nbgrader generate_feedback LESSON    into feedback/STUDENT/LESSON/
+#   all marks     python -m nbgrader export                      into grades.csv
+#
+# `python` is that of the environment in which minigrok and nbgrader are installed.
+import os
+import sysconfig
 from pathlib import Path
 
 from nbconvert.preprocessors import TagRemovePreprocessor
@@ -344,6 +348,9 @@ from nbgrader.converters import GenerateAssignment
 
 c = get_config()  # noqa: F821, nbgrader gives it
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)  # gradebook.db lies here too
+
+# nbgrader starts a program of this environment by its bare name, also where the environment is not activated.
+os.environ["PATH"] = sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", "")
 
 # Cells for teachers stay here; solutions become the same stubs as in the workbook.
 c.TagRemovePreprocessor.enabled = True
@@ -385,16 +392,19 @@ def release(
     for outcome in sync(dest, config | files, place=lambda name: f"changed/{name}"):
         if outcome.action in ("beside", "set aside"):
             print(outcome.sentence)
-    for name in sorted({Path(name).parts[1] for name in files}):
-        _nbgrader(dest, "generate_assignment", name, "--force")
+    _nbgrader(dest, "generate_assignment", "*", "--force")
     return dest
 
 
 def _assignment(path: Path, class_seed: int, helpers: dict[str, bytes]) -> dict[str, bytes]:
-    """The source of one assignment: the lesson, and the helper files that its cells name."""
+    """The source of one assignment: the lesson, and the helper files that its cells name or import."""
     notebook = release_edition(read_lesson(path), class_seed, path.stem)
     text = "\n".join(cell.source for cell in notebook.cells)
-    named = {name: content for name, content in helpers.items() if Path(name).stem in text}
+    named = {
+        name: content
+        for name, content in helpers.items()
+        if Path(name).name in text or (name.endswith(".py") and f"import {Path(name).stem}" in text)
+    }
     return {
         f"source/{path.stem}/{name}": content
         for name, content in {path.name: _bytes(notebook), **named}.items()

@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -162,7 +163,7 @@ def _prediction(notebook: NotebookNode) -> Iterator[str]:
     parts = [part(cell) for cell in notebook.cells]
     if "prediction" not in parts and notebook.metadata.get("minigrok", {}).get("lesson") != "00":
         yield "there is no sealed prediction (parts `prediction`, then `predict-answer`)"
-    for here, after in zip(parts, [*parts[1:], None], strict=True):
+    for here, after in pairwise([*parts, None]):
         if (here == "prediction") != (after == "predict-answer"):
             yield "a cell `prediction` should be followed at once by its `predict-answer`"
 
@@ -279,7 +280,7 @@ def main(argv: list[str]) -> int:
         (Path(__file__).resolve().parents[2] / "lessons").glob("*.ipynb")
     )
     problems = [f"{path.name}: {problem}" for path in lessons for problem in check_lesson(read_lesson(path))]
-    print("\n".join(problems) or f"{len(lessons)} lessons keep the frame")
+    print("\n".join(problems) or f"lessons that keep the frame: {len(lessons)}")
     return 1 if problems or not lessons else 0
 
 
