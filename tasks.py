@@ -122,11 +122,12 @@ def fingerprint_of(more):
 def install(python, extras, more):
     what = ".[" + ",".join(extras) + "]" if extras else "."
     say(
-        f"installing {what}: about a minute and a half when pip has the files in its cache, else as long as "
-        "the download takes (PyTorch is the big one)."
+        f"installing {what}: about a minute when pip has the files in its cache, else as long as the "
+        "download takes (PyTorch is the big one)."
     )
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
-    pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *quiet]
+    # To compile every module ahead takes longer than all the rest, and most are never imported.
+    pip = [str(python), "-m", "pip", "install", "--no-compile", "--disable-pip-version-check", *quiet]
     start = time.time()
     if subprocess.run([*pip, *(more or ["-c", "constraints.txt"]), "-e", what]).returncode:
         stop(
