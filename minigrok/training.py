@@ -163,12 +163,12 @@ def train(
                 if state.step in due:
                     _refuse_nan(state, lost)
                     _observe(observe, state, interrupts)
-                if state.step == steps:
-                    break
                 if file is not None and state.step % every == 0:
                     state.seconds = time.perf_counter() - clock
                     _refuse_nan(state, lost)
                     file.save(state)
+                if interrupts.count or state.step == steps:
+                    break
                 _update(step, state, batches, interrupts)
                 if bar is not None:
                     bar.update()
@@ -197,11 +197,13 @@ def log_spaced(steps: int, n: int) -> list[int]:
         raise ValueError(
             f"expected steps of at least 0 and n of at least 2 (first and last), got {steps} and {n}"
         )
-    times = list(range(min(steps, 1) + 1))
+    if steps < 2 or n == 2:
+        return sorted({0, steps})
+    times = [0, 1]
     while times[-1] < steps:
         ratio = (steps / times[-1]) ** (1 / max(1, n - len(times)))
         times.append(max(times[-1] + 1, round(times[-1] * ratio)))
-    return times if n > 2 else [0, steps]
+    return times
 
 
 def minibatches(x: Tensor, y: Tensor, size: int, *, seed: int | Sequence[int]) -> Callable[[int], Batch]:
@@ -705,12 +707,12 @@ def _rebuilt(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> nn.Mo
 def _check_alike(models: Sequence[nn.Module]) -> None:
     if not models:
         raise ValueError("an Ensemble needs at least one network, got none")
-    shapes = [{name: tensor.shape for name, tensor in _named_tensors(model).items()} for model in models]
+    kinds = [{name: (t.shape, t.dtype) for name, t in _named_tensors(model).items()} for model in models]
     for s, model in enumerate(models):
-        if str(model) != str(models[0]) or shapes[s] != shapes[0]:
+        if str(model) != str(models[0]) or kinds[s] != kinds[0]:
             raise ValueError(
                 f"the networks of an Ensemble differ in their numbers alone, but network {s} is\n{model}\n"
-                f"and network 0 is\n{models[0]}"
+                f"{kinds[s]}\nand network 0 is\n{models[0]}\n{kinds[0]}"
             )
 
 
