@@ -7,7 +7,7 @@ to unfold. Nothing is remembered between calls: the map runs the checks again.
 import contextlib
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,21 +33,18 @@ class Primer(NamedTuple):
     minutes: int
     lessons: tuple[int, ...]
 
-    def needed(self) -> str:
-        """The lessons in words, such as "lessons 05 and 15 need it"."""
-        if self.lessons == tuple(range(1, 16)):
-            return "every lesson needs it"
-        names = [f"{n:02d}" for n in self.lessons]
-        return f"lessons {', '.join(names[:-1])} and {names[-1]} need it"
+    def __str__(self) -> str:
+        return f"primer {self.number} ({self.title}, {self.minutes} minutes)"
 
 
+EVERY = tuple(range(1, 16))  # lessons
 PRIMERS = {
     "compose": Primer(1, "affine maps and half-planes", 3, (1, 2, 3, 12, 13)),
     "frequency": Primer(2, "waves on a clock", 4, (4, 6, 14)),
     "multipliers": Primer(3, "linear programs and duals", 4, (13, 14)),
     "matrix_entropy": Primer(4, "matrix entropy", 3, (9, 14)),
     "largest": Primer(5, "eigenvalues of noise", 3, (5, 15)),
-    "draw": Primer(6, "a minimum of PyTorch", 3, tuple(range(1, 16))),
+    "draw": Primer(6, "a minimum of PyTorch", 3, EVERY),
 }
 SEEDED = {"frequency", "multipliers", "largest"}  # these questions differ from class to class
 
@@ -60,9 +57,15 @@ def _asks(function: Callable) -> Callable:
             function(*args, **kwargs)
         except ExerciseError as error:
             primer = PRIMERS[function.__name__]
-            raise ExerciseError(f"{error}\nIs this new to you? Unfold primer {primer.number} "
-                                f"({primer.title}, {primer.minutes} minutes): {primer.needed()}.") from error
+            raise ExerciseError(f"{error}\nIs this new to you? Unfold {primer}; it is needed for "
+                                f"{_lessons(primer.lessons)}.") from error
     return check
+
+
+def _lessons(numbers: Sequence[int]) -> str:
+    if tuple(numbers) == EVERY:
+        return "every lesson"
+    return f"lesson{'s' * (len(numbers) > 1)} {', '.join(f'{n:02d}' for n in numbers)}"
 
 
 # 1: affine maps
@@ -84,7 +87,7 @@ def compose(function: Callable) -> None:
         expect_close(b, origin, "b", mistakes={
             "the second map acts on b1 as well, it does not only add b2": b1 + b2,
             "the shift b2 of the second map is missing": A2 @ b1} if square else {})
-    passed("two affine maps in a row are one affine map. You can skip primer 1.")
+    passed("skip primer 1: two affine maps in a row are one affine map")
 
 
 def _two_affine_maps(n_in: int, n_mid: int, n_out: int) -> list[torch.Tensor]:
@@ -127,7 +130,7 @@ def frequency(answer: int, *, seed: int = 0) -> None:
         raise ExerciseError(f"a wave of `frequency` {k} explains {share:.0%} of the variance"
                             + (", but a neighbour explains most of it: entry 0 of the transform is the mean, "
                                "entry 1 is frequency 1" if near else ""))
-    passed(f"your wave explains {share:.0%} of the variance. You can skip primer 2.")
+    passed(f"skip primer 2: your wave explains {share:.0%} of the variance")
 
 
 def _share(k: int, seed: int) -> float:
@@ -189,7 +192,7 @@ def multipliers(answer: Any, *, seed: int = 0) -> None:
     if y @ b > -best.fun + 1e-6:
         raise ExerciseError(f"your `multipliers` prove that the objective is at most {y @ b:g}. True, but a "
                             "smaller bound can be proved: make both coefficients fit exactly")
-    passed(f"you have proved that no point does better than {y @ b:g}. You can skip primer 3.")
+    passed(f"skip primer 3: you have proved that {y @ b:g} is the best")
 
 
 def _pair(y: np.ndarray) -> str:
@@ -221,7 +224,7 @@ def matrix_entropy(function: Callable) -> None:
                                 "or below 0 by rounding, and 0 log 0 has to count as 0")
         expect_close(expect_number(value, "matrix_entropy"), want, f"matrix_entropy of {words}", atol=1e-3,
                      mistakes=mistakes)
-    passed("your entropy counts directions: log 6 for six of them, 0 for one. You can skip primer 4.")
+    passed("skip primer 4: your entropy counts directions")
 
 
 def _entropy(weights: torch.Tensor) -> float:
@@ -248,7 +251,7 @@ def largest(answer: float, *, seed: int = 0) -> None:
         "that is near the smallest eigenvalue": (1 - root) ** 2,
         "its square would be nearer": 1 + root,
         "the ratio d / n is turned round": (1 + 1 / root) ** 2})
-    passed(f"{n} samples of {d} features of pure noise reach {number:.3g}, not 1. You can skip primer 5.")
+    passed(f"skip primer 5: noise alone reaches about {number:.2g}, not 1")
 
 
 def _simulated(n: int, d: int) -> float:
@@ -279,7 +282,7 @@ def draw(function: Callable) -> None:
     expect_close(many.mean(), 0., "the mean of draw(10000, 0)", atol=.05, mistakes={
         "these numbers are uniform between 0 and 1, use `torch.randn`": .5})
     expect_close(many.std(), 1., "the standard deviation of draw(10000, 0)", rtol=.05)
-    passed("same seed, same numbers, and no other cell is disturbed. You can skip primer 6.")
+    passed("skip primer 6: same seed, same numbers, no cell disturbed")
 
 
 # the map
@@ -291,9 +294,19 @@ def your_map(*, seed: int = 0, **answers: Any) -> str:
     function that returns None, is "not answered". Raises TypeError for another name.
 
     >>> print(your_map(frequency=None, draw=lambda n, seed: None).splitlines()[0])
-    Nothing is answered yet, so your map is empty: answer a question above and run this cell again.
-    >>> print(your_map(compose=lambda A2, b2, A1, b1: (A2 @ A1, A2 @ b1 + b2), frequency=0).splitlines()[0])
-    You can skip primer 1. Read primer 2. Not answered yet: primers 3, 4, 5, 6.
+    Nothing is answered yet, so your map is empty.
+    >>> print(your_map(frequency=0, largest=1.))
+    Read primers 2, 5 (7 minutes).
+    Not answered yet: primers 1, 3, 4, 6.
+    <BLANKLINE>
+    not answered  1 affine maps and half-planes  lessons 01, 02, 03, 12, 13
+    read          2 waves on a clock             lessons 04, 06, 14
+    not answered  3 linear programs and duals    lessons 13, 14
+    not answered  4 matrix entropy               lessons 09, 14
+    read          5 eigenvalues of noise         lessons 05, 15
+    not answered  6 a minimum of PyTorch         every lesson
+    <BLANKLINE>
+    Every lesson needs primer 6: begin there.
 
     Used in lesson 00.
     """
@@ -302,8 +315,8 @@ def your_map(*, seed: int = 0, **answers: Any) -> str:
         raise TypeError(f"expected answers named {', '.join(PRIMERS)}, got {', '.join(unknown)}: "
                         "correct the name")
     found = {name: _verdict(name, answers.get(name), seed) for name in PRIMERS}
-    rows = [f"  {found[name]:<13} {p.number}  {p.title:<28} {p.minutes} min   {p.needed()}"
-            for name, p in PRIMERS.items()]
+    rows = [f"{found[name]:<12}  {primer.number} {primer.title:<27}  {_lessons(primer.lessons)}"
+            for name, primer in PRIMERS.items()]
     return "\n".join([_headline(found), "", *rows, "", _ready(found)])
 
 
@@ -320,27 +333,26 @@ def _verdict(name: str, answer: Any, seed: int) -> str:
 
 def _headline(found: dict[str, str]) -> str:
     if set(found.values()) == {"not answered"}:
-        return ("Nothing is answered yet, so your map is empty: answer a question above and run this cell "
-                "again.")
+        return ("Nothing is answered yet, so your map is empty.\n"
+                "Answer a question above, then run this cell again.")
     says = {"skip": "You can skip", "read": "Read", "not answered": "Not answered yet:"}
-    groups = {verdict: [PRIMERS[name].number for name in found if found[name] == verdict] for verdict in says}
-    return " ".join(f"{says[verdict]} {_primers(group)}." for verdict, group in groups.items() if group)
+    groups = {verdict: [PRIMERS[name] for name in found if found[name] == verdict] for verdict in says}
+    return "\n".join(f"{says[verdict]} {_primers(group, minutes=verdict == 'read')}."
+                     for verdict, group in groups.items() if group)
 
 
-def _primers(numbers: list[int]) -> str:
-    if len(numbers) == len(PRIMERS):
-        return "every primer"
-    return f"primer{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+def _primers(primers: list[Primer], *, minutes: bool) -> str:
+    words = "every primer" if len(primers) == len(PRIMERS) else (
+        f"primer{'s' * (len(primers) > 1)} {', '.join(str(primer.number) for primer in primers)}")
+    return words + f" ({sum(primer.minutes for primer in primers)} minutes)" * minutes
 
 
 def _ready(found: dict[str, str]) -> str:
     missing = {lesson for name in found if found[name] != "skip" for lesson in PRIMERS[name].lessons}
-    ready = [f"{n:02d}" for n in range(1, 16) if n not in missing]
-    if not missing:
-        return "What you know already is enough for every lesson."
+    ready = [n for n in EVERY if n not in missing]
     if not ready:
         return "Every lesson needs primer 6: begin there."
-    return f"What you know already is enough for lesson{'s' * (len(ready) > 1)} {', '.join(ready)}."
+    return f"What you know already is enough for {_lessons(ready)}."
 
 
 # the confound
