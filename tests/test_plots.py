@@ -319,4 +319,4 @@ def test_the_first_colours_have_contrast_on_white():
 def test_two_classes_differ_in_grey():
     image = plots.region_image(partition(half_plane()), 32, lines=None, boundary=False)
     below, above = (luminance(image[row, 0] / 255) for row in (-1, 0))
-    assert (below + 0.05) / (above + 0.05) > 1.2
+    assert (below + 0.05) / (above + 0.05) > 1.15

@@ -92,12 +92,16 @@ def player(
     Used in lessons 02 and 03.
     """
     steps = _increasing(steps)
+    if not frames:
+        raise ValueError(
+            "frames is empty. Give at least one list of pictures, such as {'regions': pictures}."
+        )
     film = _Film(
         steps=steps,
         curves={name: _rows(name, values, len(steps)) for name, values in curves.items()},
         frames={name: _pictures(name, pictures, len(steps)) for name, pictures in frames.items()},
         labels=_for_each("ylabels", ylabels, curves),
-        alts=_for_each("alt", alt, frames),
+        alts=_alts(alt, frames),
         captions=_captions(captions, len(steps)),
         telling=_position(telling, len(steps)),
         xlabel=xlabel,
@@ -176,6 +180,14 @@ def _for_each(what: str, text: str | Mapping[str, str], names: Mapping[str, obje
     if set(text) != set(names):
         raise ValueError(f"{what}: expected one text for each of {sorted(names)}, got {sorted(text)}.")
     return {name: text[name] for name in names}
+
+
+def _alts(alt: str | Mapping[str, str], frames: Mapping[str, object]) -> dict[str, str]:
+    alts = _for_each("alt", alt, frames)
+    for name, text in alts.items():
+        if not text.strip():
+            raise ValueError(f"alt: say in words what a reader should see in {name!r}; it is empty.")
+    return alts
 
 
 def _captions(captions: Sequence[str] | None, n_steps: int) -> list[str]:
