@@ -180,7 +180,7 @@ def test():
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "-p", "no:cacheprovider"]
     results = {
         "style": follow([python, "-m", "ruff", "check", "."], env),
-        "stripped": follow([python, "-m", "nbstripout", "--verify", *lessons], env),
+        "stripped": follow([python, "-m", "nbstripout", "--verify", "--keep-id", *lessons], env),
     }
     # The lessons run in a process of their own beside the tests; what they print comes after.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:

@@ -1,12 +1,31 @@
-"""See why networks generalise and grow robust: their linear regions, their margins, their activation patterns.
+"""See why networks generalise and grow robust: their linear regions, margins and activation patterns.
+
+Look into a network:
 
     minigrok.networks    every affine map and every unit of a network, in one numbering
-    minigrok.regions     the linear regions: exact in a plane and on a segment, sampled in any dimension
+    minigrok.regions     the linear regions: exact in a plane and on a segment, counted around a point
+
+Have a network to look into:
+
+    minigrok.models      the networks of the course, as plain torch modules
+    minigrok.data        toy sets in the plane, and small digits
+    minigrok.training    one small loop around a step of your own; many seeds as one batched model
+    minigrok.recordings  results of long runs, with what made them
 
 `import minigrok` needs torch, NumPy and SciPy alone. What only the lessons need (figures, players,
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
 
+from minigrok import data, models, networks, recordings, regions, training
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "__version__",
+    "data",
+    "models",
+    "networks",
+    "recordings",
+    "regions",
+    "training",
+]
