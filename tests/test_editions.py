@@ -145,6 +145,24 @@ def test_an_untouched_workbook_runs_to_its_end(root, dest):
         )
 
 
+def test_a_workbook_installs_the_course_on_colab_and_only_there():
+    workbook = editions.workbook_edition(course_fixture.lesson(), NAME)
+    cells = [cell for cell in workbook.cells if cell.cell_type == "code"]
+    assert cells[0].source == editions.COLAB and part(cells[1]) == "setup"
+    assert cells[0].metadata.jupyter.source_hidden
+    lines = cells[0].source.splitlines()
+    assert [line for line in lines[3:] if not line.startswith("    ")] == [
+        'if "google.colab" in sys.modules:'
+    ]
+    for edition in (editions.book_edition, lambda lesson, name: editions.release_edition(lesson, 7, name)):
+        assert "colab" not in text_of(edition(course_fixture.lesson(), NAME))
+
+
+def test_the_repository_is_that_of_the_book():
+    config = (editions.ROOT / "_config.yml").read_text(encoding="utf-8")
+    assert re.search(rf"{re.escape(editions.REPOSITORY)}\s", config)
+
+
 def test_helper_files_come_along_and_caches_do_not(root, dest):
     editions.workbook(dest, root=root)
     found = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if path.is_file()}
@@ -201,7 +219,7 @@ def test_only_a_tag_of_the_lesson_has_changed(root, dest):
     editions.workbook(dest, root=root)
     rewrite(root / "lessons" / FILE, lambda notebook: notebook.cells[4].metadata.update(tags=["wide"]))
     assert actions(editions.workbook(dest, root=root)) == ["updated"]
-    assert tags(read(dest / FILE).cells[4]) == ["wide"]
+    assert tags(read(dest / FILE).cells[5]) == ["wide"]  # below the cell for Colab
 
 
 def test_the_learner_alone_has_changed(root, dest):
@@ -524,9 +542,6 @@ def test_the_command_line(root, dest, tmp_path, capsys):
     assert "jupyter-book build" in capsys.readouterr().out
     assert run("workbook", dest, "--lessons", "12") == 1
     assert capsys.readouterr().err == "editions: there is no lesson 12; there are 09\n"
-    with pytest.raises(SystemExit):
-        run("release", dest)
-    assert "--class-seed" in capsys.readouterr().err
 
 
 def test_it_runs_as_a_module():

@@ -195,6 +195,26 @@ def test_a_seed_everybody_knows_is_refused(tmp_path, seed):
         editions.release(tmp_path, seed)
 
 
+@needs_nbgrader
+def test_a_class_without_a_seed_gets_one_and_keeps_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(editions, "_nbgrader", lambda course, *command: None)
+    root, made = course_fixture.course(tmp_path / "clone"), tmp_path / "class"
+    said = set()
+    for _ in range(2):
+        assert editions.main(["release", str(made), "--root", str(root)]) == 0
+        said.add(capsys.readouterr().out)
+    assert len(said) == 1
+    seed = int(re.search(r"class seed (\d+):", said.pop())[1])
+    assert 1 <= seed <= 9999
+    assert f"CLASS_SEED = {seed} " in (made / "source" / NAME / FILE).read_text(encoding="utf-8")
+    (made / "class_seed.txt").write_text("seven", encoding="utf-8")
+    with pytest.raises(ValueError, match="should hold the class seed, a whole number, got 'seven'"):
+        editions.release(made, root=root)
+    editions.release(made, SEED, root=root)
+    assert (made / "class_seed.txt").read_text(encoding="utf-8") == f"{SEED}\n"
+    assert f"CLASS_SEED = {SEED} " in (made / "source" / NAME / FILE).read_text(encoding="utf-8")
+
+
 def test_without_nbgrader_a_sentence_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert editions.main(["release", str(tmp_path), "--class-seed", "7"]) == 1

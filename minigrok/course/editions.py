@@ -3,7 +3,7 @@
     python -m minigrok.course.editions workbook DEST                 learners' notebooks; their work is kept
     python -m minigrok.course.editions reset 01 --dest DEST          one lesson again from the start
     python -m minigrok.course.editions book DEST                     source tree of the Jupyter Book
-    python -m minigrok.course.editions release DEST --class-seed 7   nbgrader course
+    python -m minigrok.course.editions release DEST                  nbgrader course, with a seed of its own
 
 What a cell is stands in its metadata (see `minigrok.course.cells`); `check_lesson` says in words where a
 lesson departs from the frame.
@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from minigrok.course.cells import (
     BEGIN,
@@ -55,6 +56,17 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[2]
 TEXT_STUB = "*Write your answer here.*"
 WORKBOOKS = "_workbook"  # folder of the book's source tree from which pages hand out workbooks
+REPOSITORY = "https://github.com/minigrok/minigrok"
+
+# Above the setup of a workbook: the library and the files beside the lesson, where only the notebook was opened.
+COLAB = f"""\
+# @title On Colab: install the course (anywhere else this cell does nothing)
+import sys
+
+if "google.colab" in sys.modules:
+    %pip install --quiet "minigrok[course] @ git+{REPOSITORY}"
+    !test -d /content/lessons || git clone -q --depth 1 -b workbook {REPOSITORY} /content/lessons
+    %cd -q /content/lessons"""
 
 
 # ---- what there is ----------------------------------------------------------------------------------------
@@ -110,7 +122,7 @@ def workbook_edition(notebook: NotebookNode, name: str = "lesson") -> NotebookNo
             cell.source, cell.outputs, cell.execution_count = stub(cell, _where(name, index, cell)), [], None
         if part(cell) in ("answer", "check"):  # so that an untouched workbook runs to its end
             cell.metadata["tags"] = [*tags(cell), "raises-exception"]
-    return _without_teacher(edition)
+    return _with_colab(_without_teacher(edition))
 
 
 def release_edition(notebook: NotebookNode, class_seed: int, name: str = "lesson") -> NotebookNode:
@@ -186,6 +198,14 @@ def _copy(notebook: NotebookNode) -> NotebookNode:
 
 def _without_teacher(notebook: NotebookNode) -> NotebookNode:
     notebook.cells = [cell for cell in notebook.cells if "teacher" not in tags(cell)]
+    return notebook
+
+
+def _with_colab(notebook: NotebookNode) -> NotebookNode:
+    folded = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab and for Lab
+    install = new_code_cell(COLAB, id="install-on-colab", metadata=folded)
+    parts = [part(cell) for cell in notebook.cells]
+    notebook.cells.insert(parts.index("setup") if "setup" in parts else 0, install)
     return notebook
 
 
@@ -365,13 +385,14 @@ c.Execute.timeout = 120
 
 
 def release(
-    dest: str | Path, class_seed: int, *, lessons: Iterable[str] = (), root: str | Path = ROOT
+    dest: str | Path, class_seed: int | None = None, *, lessons: Iterable[str] = (), root: str | Path = ROOT
 ) -> Path:
     """Write an nbgrader course into `dest`, one assignment a lesson, and have nbgrader make `dest/release`.
 
     `dest` is the teacher's own folder: `source` holds the solutions with the class's seed, `gradebook.db` the
     marks. Hand out what is in `release`, nothing else. A source that the teacher has changed is kept; the new
-    one then goes to `changed/`.
+    one then goes to `changed/`. Without `class_seed` it is the one of the last release into `dest`
+    (`class_seed.txt`), or a new one that is drawn.
 
     Raises ModuleNotFoundError without nbgrader, ValueError for a seed below 1, RuntimeError with nbgrader's
     own words where it fails.
@@ -380,20 +401,36 @@ def release(
         raise ModuleNotFoundError(
             'a release needs nbgrader: install it with `pip install -e ".[instructor]"`'
         )
-    if class_seed < 1:
-        raise ValueError(
-            f"the class seed should be 1 or more, got {class_seed}: 0 is the seed of the published "
-            "solutions, so everybody knows its numbers"
-        )
     dest, files = Path(dest), {}
+    seed = _class_seed(dest / "class_seed.txt", class_seed)
     for path in lesson_files(lessons, root=root):
-        files |= _assignment(path, class_seed, helper_files(root))
+        files |= _assignment(path, seed, helper_files(root))
+    write_atomically(dest / "class_seed.txt", f"{seed}\n".encode())
     config = {"nbgrader_config.py": NBGRADER_CONFIG.encode()}
     for outcome in sync(dest, config | files, place=lambda name: f"changed/{name}"):
         if outcome.action in ("beside", "set aside"):
             print(outcome.sentence)
     _nbgrader(dest, "generate_assignment", "*", "--force")
     return dest
+
+
+def _class_seed(path: Path, given: int | None) -> int:
+    """The seed that was given, else that of the last release, else a new one."""
+    if given is None and path.exists():
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        if not text.isdecimal():
+            raise ValueError(
+                f"{path} should hold the class seed, a whole number, got {text[:40]!r}: mend it, "
+                "or give the seed with --class-seed"
+            )
+        given = int(text)
+    seed = 1 + secrets.randbelow(9999) if given is None else given
+    if seed < 1:
+        raise ValueError(
+            f"the class seed should be 1 or more, got {seed}: 0 is the seed of the published solutions, "
+            "so everybody knows its numbers"
+        )
+    return seed
 
 
 def _assignment(path: Path, class_seed: int, helpers: dict[str, bytes]) -> dict[str, bytes]:
@@ -446,7 +483,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("workbook", parents=[chosen, shared], help="learners' notebooks, solutions removed")
     commands.add_parser("book", parents=[chosen, shared], help="source tree of the Jupyter Book")
     command = commands.add_parser("release", parents=[chosen, shared], help="nbgrader course for a class")
-    command.add_argument("--class-seed", type=int, required=True, help="your class's number, 1 or more")
+    command.add_argument(
+        "--class-seed", type=int, help="your class's number, 1 or more (default: that of DEST, or a new one)"
+    )
     command = commands.add_parser("reset", parents=[shared], help="one lesson again; the old one is kept")
     command.add_argument("lesson", metavar="NN")
     command.add_argument(
@@ -461,7 +500,8 @@ def _run(options: argparse.Namespace) -> None:
         print(f"wrote {book(options.dest, **chosen)}: build it with `jupyter-book build`")
     elif options.command == "release":
         made = release(options.dest, options.class_seed, **chosen)
-        print(f"wrote {made}: hand out what is in {made / 'release'}, keep the rest to yourself")
+        seed = (made / "class_seed.txt").read_text(encoding="utf-8").strip()
+        print(f"wrote {made}, class seed {seed}: hand out {made / 'release'}, keep the rest to yourself")
     elif options.command == "reset":
         _say(reset(options.lesson, options.dest, **chosen))
     else:
