@@ -57,8 +57,8 @@ def _asks(function: Callable) -> Callable:
             function(*args, **kwargs)
         except ExerciseError as error:
             primer = PRIMERS[function.__name__]
-            raise ExerciseError(f"{error}\nIs this new to you? Unfold {primer}; it is needed for "
-                                f"{_lessons(primer.lessons)}.") from error
+            raise ExerciseError(f"{error}\nIs this new to you? Unfold {primer}.\n"
+                                f"It is needed for {_lessons(primer.lessons)}.") from error
     return check
 
 
