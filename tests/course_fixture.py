@@ -89,7 +89,7 @@ def lesson() -> NotebookNode:
         *_open("09-why", 3, "Why one source", REFERENCE, 1),
         new_markdown_cell("## What you saw\n\nOne. Two. Three."),
         new_markdown_cell("## Going further\n\nThere is more."),
-        new_markdown_cell("## References\n\nNone."),
+        new_markdown_cell("## References\n\n{cite:t}`tan2023` and {cite}`unknown`"),
     ]
     cells[3].metadata["tags"] = ["needed-by-exercises"]
     cells[4].metadata["mystnb"] = {
@@ -115,6 +115,7 @@ def course(root: Path, notebook: NotebookNode | None = None) -> Path:
         "_config.yml": "title: fixture\nonly_build_toc_files: true\n",
         "_toc.yml": f"format: jb-book\nroot: book/intro\nchapters:\n  - file: lessons/{NAME}\n",
         "book/intro.md": "# Intro\n",
+        "book/references.bib": "@misc{tan2023,\n author = {Tan, Zhiquan and Huang, Weiran}, year = {2023}}\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

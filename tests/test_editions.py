@@ -14,7 +14,7 @@ from course_fixture import DOUBLE, NAME, REFERENCE, SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrok.course import editions, sync
+from minigrok.course import citations, editions, sync
 from minigrok.course.cells import BEGIN, CODE_STUB, END, exercises, part, tags
 
 FILE = f"{NAME}.ipynb"
@@ -161,6 +161,46 @@ def test_a_workbook_installs_the_course_on_colab_and_only_there():
 def test_the_repository_is_that_of_the_book():
     config = (editions.ROOT / "_config.yml").read_text(encoding="utf-8")
     assert re.search(rf"{re.escape(editions.REPOSITORY)}\s", config)
+
+
+def test_lab_shows_citations_in_words(root, dest, tmp_path):
+    editions.workbook(dest, root=root)
+    assert read(dest / FILE).cells[-1].source == "## References\n\nTan and Huang (2023) and {cite}`unknown`"
+    book = editions.book(tmp_path / "book", root=root)
+    assert (
+        "{cite:t}`tan2023`" in read(book / "lessons" / FILE).cells[-1].source
+    )  # the book makes links of them
+    (root / "book" / "references.bib").unlink()
+    assert actions(editions.workbook(dest, root=root)) == ["updated"]
+
+
+def test_the_bibliography_of_the_course_can_be_read():
+    """Against a plain count: each entry has authors, a year of four digits, and no TeX left in the names."""
+    text = (editions.ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    references = citations.read_references(text)
+    assert len(references) == len(re.findall(r"(?m)^@", text)) > 0
+    for key, reference in references.items():
+        assert re.fullmatch(r"[^{}\\]{2,}", reference.authors), key
+        assert re.fullmatch(r"\d{4}", reference.year), key
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("{cite:t}`a,b`", "[A and B (2020)](https://arxiv.org/abs/1), C et al. (2021)"),
+        ("{cite:p}`a, b`", "([A and B, 2020](https://arxiv.org/abs/1); C et al., 2021)"),
+        ("{cite}`b`", "(C et al., 2021)"),
+        ("{cite}`a,nobody`", "{cite}`a,nobody`"),
+        ("{term}`local complexity <complexity>` and {index}`sheet`", "local complexity and sheet"),
+        ("`{cite}` and $x$", "`{cite}` and $x$"),
+    ],
+)
+def test_roles_in_words(text, shown):
+    entries = "@misc{a,\n author={A, X and B, Y}, year={2020}, eprint={1}}\n"
+    entries += (
+        "@book{b,\n author={C, X and D, Y and {E, {\\v{Z}}}}, title={A {T} of {E{{x}}}}, year={2021}\n}\n"
+    )
+    assert citations.plain(text, citations.read_references(entries)) == shown
 
 
 def test_helper_files_come_along_and_caches_do_not(root, dest):
@@ -460,7 +500,14 @@ def test_the_book_is_a_complete_tree_without_leaks_in_its_downloads(root, tmp_pa
     dest = editions.book(tmp_path / "book", root=root)
     found = {path.relative_to(dest).as_posix() for path in dest.rglob("*") if path.is_file()}
     assert found == {
-        *("_config.yml", "_toc.yml", "book/intro.md", f"lessons/{FILE}", f"_workbook/{FILE}"),
+        *(
+            "_config.yml",
+            "_toc.yml",
+            "book/intro.md",
+            "book/references.bib",
+            f"lessons/{FILE}",
+            f"_workbook/{FILE}",
+        ),
         *("lessons/check_fixture.py", "lessons/recordings/other.npz", sync.MANIFEST),
     }
     editions.workbook(tmp_path / "workbook", root=root)

@@ -34,6 +34,7 @@ from minigrok.course.cells import (
     stub,
     tags,
 )
+from minigrok.course.citations import plain, read_references
 from minigrok.course.frame import check_lesson
 from minigrok.course.sync import MANIFEST, Outcome, start_again, sync, write_atomically
 
@@ -58,7 +59,7 @@ TEXT_STUB = "*Write your answer here.*"
 WORKBOOKS = "_workbook"  # folder of the book's source tree from which pages hand out workbooks
 REPOSITORY = "https://github.com/minigrok/minigrok"
 
-# Above the setup of a workbook: the library and the files beside the lesson, where only the notebook was opened.
+# Above the setup of a workbook: the library, and the files beside the lesson, for a notebook opened alone.
 COLAB = f"""\
 # @title On Colab: install the course (anywhere else this cell does nothing)
 import sys
@@ -249,18 +250,28 @@ def workbook(dest: str | Path, *, lessons: Iterable[str] = (), root: str | Path 
 
     Learners' work is never overwritten (see `minigrok.course.sync`).
     """
-    files = {path.name: _workbook_bytes(path) for path in lesson_files(lessons, root=root)}
+    files = {path.name: _workbook_bytes(path, root) for path in lesson_files(lessons, root=root)}
     return sync(dest, {**helper_files(root), **files})
 
 
 def reset(lesson: str, dest: str | Path, *, root: str | Path = ROOT) -> list[Outcome]:
     """Start one lesson of a workbook again; the old notebook is kept beside it as `NN_name.old-N.ipynb`."""
     path = lesson_files([lesson], root=root)[0]
-    return start_again(dest, path.name, _workbook_bytes(path))
+    return start_again(dest, path.name, _workbook_bytes(path, root))
 
 
-def _workbook_bytes(path: Path) -> bytes:
-    return _bytes(workbook_edition(read_lesson(path), path.stem))
+def _workbook_bytes(path: Path, root: str | Path) -> bytes:
+    return _bytes(_for_lab(workbook_edition(read_lesson(path), path.stem), root))
+
+
+def _for_lab(notebook: NotebookNode, root: str | Path) -> NotebookNode:
+    """Write out the citations, of which Lab would show the bare keys."""
+    bibliography = Path(root, "book", "references.bib")
+    references = read_references(bibliography.read_text(encoding="utf-8")) if bibliography.exists() else {}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = plain(cell.source, references)
+    return notebook
 
 
 # ---- book -------------------------------------------------------------------------------------------------
@@ -276,7 +287,7 @@ def book(dest: str | Path, *, lessons: Iterable[str] = (), root: str | Path = RO
     root, dest, files = Path(root), Path(dest), {}
     for path in lesson_files(lessons, root=root):
         files[f"lessons/{path.name}"] = _bytes(book_edition(read_lesson(path), path.stem))
-        files[f"{WORKBOOKS}/{path.name}"] = _workbook_bytes(path)
+        files[f"{WORKBOOKS}/{path.name}"] = _workbook_bytes(path, root)
     files |= {f"lessons/{name}": content for name, content in helper_files(root).items()}
     files |= _book_pages(root)
     if lessons:
@@ -404,7 +415,7 @@ def release(
     dest, files = Path(dest), {}
     seed = _class_seed(dest / "class_seed.txt", class_seed)
     for path in lesson_files(lessons, root=root):
-        files |= _assignment(path, seed, helper_files(root))
+        files |= _assignment(path, seed, root)
     write_atomically(dest / "class_seed.txt", f"{seed}\n".encode())
     config = {"nbgrader_config.py": NBGRADER_CONFIG.encode()}
     for outcome in sync(dest, config | files, place=lambda name: f"changed/{name}"):
@@ -433,13 +444,13 @@ def _class_seed(path: Path, given: int | None) -> int:
     return seed
 
 
-def _assignment(path: Path, class_seed: int, helpers: dict[str, bytes]) -> dict[str, bytes]:
+def _assignment(path: Path, class_seed: int, root: str | Path) -> dict[str, bytes]:
     """The source of one assignment: the lesson, and the helper files that its cells name or import."""
-    notebook = release_edition(read_lesson(path), class_seed, path.stem)
+    notebook = _for_lab(release_edition(read_lesson(path), class_seed, path.stem), root)
     text = "\n".join(cell.source for cell in notebook.cells)
     named = {
         name: content
-        for name, content in helpers.items()
+        for name, content in helper_files(root).items()
         if Path(name).name in text or (name.endswith(".py") and f"import {Path(name).stem}" in text)
     }
     return {
