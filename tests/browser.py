@@ -39,8 +39,10 @@ def browser_or_skip() -> Iterator[object]:
                 "There is no Chromium: install your system's, or run `python -m playwright install chromium`."
             )
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 def _skip(why: str) -> None:

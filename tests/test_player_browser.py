@@ -1,10 +1,11 @@
 """The player in a real browser: keys, mouse and touch, without scripts, light and dark, twice on a page."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
-from browser import barriers, browser, visit  # noqa: F401
+from browser import barriers, browser, browser_or_skip, visit  # noqa: F401
 from PIL import Image
 
 from minigrok.course.player import player
@@ -233,3 +234,13 @@ def test_the_page_is_made_of_itself_alone(show, visit):  # noqa: F811
     outside.wait_for_load_state()
     assert visit.outside == ["https://example.org/x.png"], "the trap itself works"
     visit.outside.clear()
+
+
+def test_without_playwright_a_browser_test_is_skipped_here_and_fails_in_ci(monkeypatch):
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="playwright is missing: pip install"), browser_or_skip():
+        pass
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="In CI the browser tests must run"), browser_or_skip():
+        pass

@@ -297,6 +297,24 @@ def test_dots_refuse_an_empty_group():
 # ---- for every reader --------------------------------------------------------------------------------------
 
 
+def test_figures_keep_their_white_panel():
+    plt.style.use("dark_background")
+    plots.use_style()
+    figure = plots.curves([0, 1], {"a": [0, 1]}, ylabel="y").figure
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    assert (pixels[0, 0] == 255).all() and (pixels[60, pixels.shape[1] // 3] == 255).all()
+    assert luminance(plt.rcParams["text.color"]) < 0.05
+
+
+def test_notebooks_show_png_with_two_dots_a_pixel(monkeypatch):
+    formats = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: "a notebook")
+    monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats", formats.append)
+    plots.use_style()
+    assert formats == ["retina"]
+
+
 def test_a_curve_is_told_apart_without_colour():
     plots.use_style()
     axes = plots.curves([0, 1, 2], {str(k): [k, k, k] for k in range(7)}, ylabel="y")

@@ -39,6 +39,7 @@ _STYLE = {
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10,
+    "axes.facecolor": "white",
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
