@@ -15,14 +15,17 @@ tagged `needed-by-exercises`: the ones whose names the exercise uses. They are p
 quick; they run in one process, once for each lesson.
 """
 
+import ast
 import importlib.util
 import os
 import re
 import sys
 from pathlib import Path
 
+import nbclient
 import pytest
 
+from minigrok.course import editions
 from minigrok.course.cells import exercises, part, read_lesson, remove_solution, tags
 from minigrok.course.exercises import ExerciseError
 
@@ -156,3 +159,65 @@ def test_no_exercise_has_a_number_that_the_book_gives_away(spaces, lesson):
             except ExerciseError:
                 refused += 1
         assert refused >= 1, f"{name}: the number for seed 0 passes with the seeds 1, 2 and 3"
+
+
+# ---- later cells do not lean on an answer -----------------------------------------------------------------
+
+
+def bound(source: str) -> set[str]:
+    """The names that a cell sets, defines or changes outside its functions."""
+    found, waiting = set(), [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+            continue
+        if isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+        if isinstance(getattr(node, "ctx", None), ast.Store):  # of `a.b[c] = 1`, the name is a
+            while not isinstance(node, ast.Name) and hasattr(node, "value"):
+                node = node.value
+            found |= {node.id} if isinstance(node, ast.Name) else set()
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def used(source: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+
+
+def leaning(notebook) -> list[str]:
+    """The cells of the story that use a name which an answer above them has set."""
+    names, cells = set(), []
+    for cell in notebook.cells:
+        if part(cell) == "answer":
+            names |= bound(cell.source)
+        elif cell.cell_type == "code" and part(cell) != "check" and used(cell.source) & names:
+            cells.append(cell.source)
+    return cells
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("def f(x):\n    y = 1", {"f"}),
+        ("import a.b as c, d.e\nfrom g import h", {"c", "d", "h"}),
+        ("x, (y, *z) = 1, (2, 3)\nw += 1", {"x", "y", "z", "w"}),
+        ("model[0].weight.data = 1\nrow[1] = 2", {"model", "row"}),
+        ("for i in range(3):\n    if (n := i):\n        last = n", {"i", "n", "last"}),
+    ],
+)
+def test_the_names_of_a_cell(source, names):
+    assert bound(source) == names
+
+
+@pytest.mark.parametrize("lesson", NOTEBOOKS)
+def test_an_untouched_workbook_runs_to_its_end(lesson):
+    """Where no later cell uses an answer it runs like the lesson, which nbval runs; else it is run here."""
+    if not leaning(NOTEBOOKS[lesson]):
+        return
+    workbook = editions.workbook_edition(NOTEBOOKS[lesson], lesson)
+    nbclient.execute(workbook, cwd=str(LESSONS[0].parent), timeout=120)
+    for cell in workbook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error" or output.ename == "ExerciseError", cell.source
