@@ -100,7 +100,7 @@ def check_consistent(cut: Partition):
     assert np.array_equal(border, (cut.edge_faces < 0).any(axis=1))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 20, 60])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 20, 80])
 def test_one_layer_in_a_huge_window_has_zaslavskys_count(n):
     cut = partition(random_mlp((2, n, 1), seed=n), ((-1e6, 1e6), (-1e6, 1e6)))
     assert cut.n_regions == 1 + n + comb(n, 2)

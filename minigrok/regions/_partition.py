@@ -21,7 +21,7 @@ from minigrok.networks import Network, trace
 Box = tuple[tuple[float, float], tuple[float, float]]
 
 # A vertex this close to a unit's line, relative to the layer's largest pre-activation there, lies on it.
-_ON_THE_LINE = 1e-11
+_ON_THE_LINE = 1e-13
 # Rounding of a pre-activation, relative to the layer's typical largest one in the window.
 _ROUNDING = 1e-15
 # A complex of more faces is cut in pieces of about a quarter of this, which stay in the processor's cache.
@@ -194,7 +194,7 @@ def partition(
     """Cut a window of the plane into the linear regions of a network, exactly.
 
     A region is a maximal polygon on which every unit keeps its sign; the network is affine there. A unit at
-    zero counts as inactive. Lines closer than about 1e-11 of the layer's scale are taken as one, so that
+    zero counts as inactive. Lines closer than about 1e-13 of the layer's scale are taken as one, so that
     lines through a common point make no slivers.
 
     Args:
