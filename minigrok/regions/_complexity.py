@@ -1,0 +1,334 @@
+"""Local complexity: how many units change their sign in a small neighbourhood, in any dimension.
+
+The neighbourhood of x is spanned by the vertices x + r v_p and x - r v_p of a cross-polytope. The plain way
+sends all 2P vertices of all points through the network. Four observations make it faster and exact:
+
+- The frame is the same for all points, so the affine maps in front of the first units act on it once.
+- As long as no unit has changed its sign between x + r v and x - r v, the network is affine on that
+  segment, so f(x - r v) = 2 f(x) - f(x + r v) needs no row of its own.
+- Rows go through the network in chunks that stay in the processor's cache, and nothing is kept of them but
+  the smallest and the largest value of every unit.
+- float32 decides nearly every sign. Those closer to zero than its rounding are computed again in float64.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from minigrok.networks import Network, Shape, shape_of_sample, trace
+
+# A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
+_ROWS, _VALUES = 2000, 2_000_000
+# A sign is taken from float32 only if the value is so many times its measured rounding error.
+_SAFETY = 8.0
+# How many points measure the rounding error.
+_SAMPLE = 64
+# When more than this share of the pairs x + r v, x - r v is bent, all of them get rows of their own.
+_MANY = 0.85
+# How much smaller float64's rounding is than float32's.
+_FLOAT64 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True, eq=False)
+class LocalComplexity:
+    """How many units of each layer change their sign among the vertices around each point.
+
+    Attributes:
+        per_layer: (N, L) int64, one column per layer of units (with the output, if asked for, as the last).
+        ties: (N, L) int64, how many of these units have a value so close to zero at some vertex that
+            rounding, even in float64, decides whether they count.
+        frame: (P, d) float64, the orthonormal directions v_p that were used.
+        radius: the distance r of every vertex from its point.
+    """
+
+    per_layer: Tensor
+    ties: Tensor
+    frame: Tensor = field(repr=False)
+    radius: float
+
+    @property
+    def total(self) -> Tensor:
+        """The local complexity of every point, (N,) int64: the sum over the layers."""
+        return self.per_layer.sum(1)
+
+
+def local_complexity(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    radius: float,
+    n_directions: int | None = None,
+    frame: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    include_output: bool = False,
+) -> LocalComplexity:
+    """Count the units whose sign is not the same at all vertices around each point.
+
+    The vertices are x + r v_p and x - r v_p for orthonormal v_1 .. v_P, the corners of a cross-polytope. A
+    unit counts for the layer l if sign(z) of its pre-activation z, one of -1, 0, 1, differs between two of
+    the 2P vertices. For small r the count grows linearly with r: it is a density of the network's bends.
+    Counts are those of float64 arithmetic, whatever the precision of the model.
+
+    Args:
+        model: any network `networks.trace` understands.
+        x: points (N, *input_shape); d is the size of one of them.
+        radius: r > 0, an l2 distance in units of the input.
+        n_directions: P, at most d; by default min(25, d). More of them see more units.
+        frame: (P, d), orthonormal rows, instead of random ones. The same frame serves all points.
+        generator: draws the frame (default: torch's own generator).
+        include_output: count the sign changes of the output too, as the authors' code does for the MLP.
+
+    Returns:
+        A `LocalComplexity`, on the device of x.
+
+    Raises:
+        ValueError: radius <= 0, more directions than dimensions, a frame that is not orthonormal or does
+            not fit, points of another shape, NaN, a network that is not piecewise linear.
+
+    Source: Humayun, Balestriero & Baraniuk 2024, "Deep networks always grok and here is why", section 3.
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0, 0.0]])), fold[0].bias.data.zero_()
+        >>> x = torch.tensor([[0.05, 0.5], [0.25, 0.5]])  # the only line is x1 = 0
+        >>> local_complexity(fold, x, radius=0.1, frame=torch.eye(2)).total
+        tensor([1, 0])
+
+    Used in lessons 02 and 03.
+    """
+    radius = _check_radius(radius)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch tensor of points, got {type(x).__name__}. Use torch.as_tensor(x).")
+    exact = trace(model, shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
+    fast = exact.to(torch.float32)
+    fast.check_input(x)
+    frame = _frame(frame, n_directions, generator, fast.input_shape)
+    with torch.no_grad():
+        counter = _Counter(fast, exact, x.detach(), frame, radius, include_output)
+        counter.count()
+    return LocalComplexity(counter.counts.to(x.device), counter.ties.to(x.device), frame.to(x.device), radius)
+
+
+def _check_radius(radius: float) -> float:
+    if not 0 < float(radius) < float("inf"):
+        raise ValueError(f"expected radius > 0, a distance in units of the input, got {radius}.")
+    return float(radius)
+
+
+def _frame(frame: Tensor | None, n: int | None, generator: torch.Generator | None, shape: Shape) -> Tensor:
+    d = torch.Size(shape).numel()
+    if frame is not None:
+        return _check_frame(frame, n, d)
+    n = min(25, d) if n is None else n
+    if not 1 <= n <= d:
+        raise ValueError(f"expected n_directions from 1 to {d}, the dimension of the input, got {n}.")
+    device = generator.device if generator is not None else "cpu"
+    gaussian = torch.randn(d, n, dtype=torch.float64, device=device, generator=generator)
+    return torch.linalg.qr(gaussian).Q.T.contiguous()
+
+
+def _check_frame(frame: Tensor, n: int | None, d: int) -> Tensor:
+    frame = torch.as_tensor(frame).detach().to(torch.float64)
+    if frame.dim() != 2 or frame.shape[1] != d or n not in (None, len(frame)):
+        wanted = "P" if n is None else n
+        raise ValueError(f"expected a frame of shape ({wanted}, {d}), got {tuple(frame.shape)}.")
+    error = (frame @ frame.T - torch.eye(len(frame), dtype=torch.float64, device=frame.device)).abs()
+    if not len(frame) or not error.max() < 1e-4:
+        raise ValueError(
+            "expected a frame with orthonormal rows. Take the rows of torch.linalg.qr(directions.T).Q.T."
+        )
+    return frame
+
+
+def _pauses(network: Network, values: dict[int, Tensor], include_output: bool) -> Iterator[int]:
+    """Walk, and yield the number of every value whose signs count. Stops before what no such value needs."""
+    n_layers = len(network.layers)
+    for step in islice(network.walk(values), None if include_output else n_layers):
+        yield step.inputs[0]
+    if include_output:
+        yield network.output
+
+
+class _Pairs:
+    """The rows of a chunk of n points: all x + r v_p, then the n centres, then x - r v_p of the bent pairs.
+
+    A pair is bent when some unit so far has different signs at its two ends. When `all_bent`, the rows are
+    all x + r v_p and then all x - r v_p, with no centres. Directions come first: (P, n, *shape).
+    """
+
+    def __init__(self, n: int, p: int, device: torch.device):
+        self.n, self.p, self.all_bent = n, p, False
+        self.bent = torch.empty(0, dtype=torch.int64, device=device)  # which pairs, as p * n + point
+
+    def spread(self, centre: Tensor, moves: Tensor) -> Tensor:
+        return torch.cat([(centre + moves[:, None]).flatten(0, 1), centre])
+
+    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The values at x + r v and at x - r v, each (P, n, *shape)."""
+        if self.all_bent:
+            return rows.unflatten(0, (2, self.p, self.n)).unbind()
+        plus, centre, others = rows.split([self.p * self.n, self.n, len(self.bent)])
+        plus = plus.unflatten(0, (self.p, self.n))
+        minus = 2 * centre - plus
+        if len(others):
+            minus[self.bent // self.n, self.bent % self.n] = others
+        return plus, minus
+
+    def bend(self, values: dict[int, Tensor], plus: Tensor, minus: Tensor) -> None:
+        """Give rows of their own to the pairs that the next units bend."""
+        if self.all_bent:
+            return
+        flips = ((plus * minus).amin(tuple(range(2, plus.dim()))) < 0).flatten()
+        flips[self.bent] = False
+        fresh = flips.nonzero()[:, 0]
+        if len(self.bent) + len(fresh) > _MANY * self.n * self.p:
+            values.update({i: torch.cat(self.sides(rows)).flatten(0, 1) for i, rows in values.items()})
+            self.all_bent = True
+        elif len(fresh):
+            centre = self.p * self.n + fresh % self.n
+            values.update({i: torch.cat([v, 2 * v[centre] - v[fresh]]) for i, v in values.items()})
+            self.bent = torch.cat([self.bent, fresh])
+
+
+@dataclass
+class _Doubts:
+    """Units of a layer whose sign float32 cannot tell at some vertices of a point: K of them."""
+
+    layer: int
+    point: Tensor
+    unit: Tensor
+    near: Tensor  # (K, 2P): at which vertices
+    up: Tensor  # whether the sign is surely + at another vertex
+    down: Tensor  # or surely -
+    error: Tensor  # the rounding error of float32
+
+
+class _Counter:
+    """Counts chunk by chunk in float32, and settles what that leaves in doubt in float64."""
+
+    def __init__(
+        self, fast: Network, exact: Network, x: Tensor, frame: Tensor, radius: float, include_output: bool
+    ):
+        self.fast, self.exact, self.x, self.radius = fast, exact, x, radius
+        self.include_output = include_output
+        step = (radius * frame).to(exact.device).unflatten(1, exact.input_shape)
+        self.vertices = torch.cat([step, -step])  # relative to the point
+        self.p = len(step)
+        self.n_layers = len(fast.layers) + include_output
+        self.counts = torch.zeros(len(x), self.n_layers, dtype=torch.int64, device=exact.device)
+        self.ties = torch.zeros_like(self.counts)
+        self.doubts: list[_Doubts] = []
+        widest = max(*fast.units, fast.n_out, 1)
+        self.rows = max(1, min(_ROWS, _VALUES // widest))
+
+    def count(self) -> None:
+        if not len(self.x) or not self.n_layers:
+            return
+        self.moves, self.rounding = self._moves(), self._rounding()
+        size = max(1, self.rows // (2 * self.p))
+        for first in range(0, len(self.x), size):
+            self._count_chunk(first, self.x[first : first + size])
+            if sum(len(doubts.unit) for doubts in self.doubts) > 10 * _ROWS:
+                self._settle()
+        self._settle()
+
+    def _moves(self) -> dict[int, Tensor]:
+        """How the values in front of the first units change along the frame. (Affine: the same for all x.)"""
+        ahead, zero = {0: self.vertices[: self.p]}, {0: torch.zeros_like(self.vertices[:1])}
+        for values in (ahead, zero):
+            next(_pauses(self.exact, values, self.include_output))
+        return {i: (ahead[i] - zero[i]).to(self.fast.dtype) for i in ahead}
+
+    def _rows_in_float64(self, point: Tensor, vertex: Tensor) -> Tensor:
+        return self.x[point.to(self.x.device)].to(self.exact.device, torch.float64) + self.vertices[vertex]
+
+    def _rounding(self) -> list[float]:
+        """float32's error in each layer, in units of the largest value of the point so far, from a sample."""
+        point = torch.linspace(0, len(self.x) - 1, min(_SAMPLE, len(self.x))).long().to(self.exact.device)
+        rows = self._rows_in_float64(point, torch.arange(len(point), device=point.device) % (2 * self.p))
+        scale, errors = rows.flatten(1).abs().amax(1), []
+        fast, exact = {0: rows.to(self.fast.dtype)}, {0: rows}
+        pauses = (_pauses(net, v, self.include_output) for net, v in ((self.fast, fast), (self.exact, exact)))
+        for number, _ in zip(*pauses, strict=True):
+            z = exact[number].flatten(1)
+            scale = torch.maximum(scale, z.abs().amax(1))
+            error = (fast[number].flatten(1).double() - z).abs().amax(1)
+            at_least = torch.finfo(self.fast.dtype).eps * z.abs().amax(1)
+            errors.append(float((torch.maximum(error, at_least) / scale.clamp_min(1e-300)).max()))
+        return errors
+
+    def _count_chunk(self, first: int, x: Tensor) -> None:
+        values = {0: x.to(self.fast.device, self.fast.dtype)}
+        scale = values[0].flatten(1).abs().amax(1)
+        pairs = _Pairs(len(x), self.p, self.fast.device)
+        for layer, number in enumerate(_pauses(self.fast, values, self.include_output)):
+            if layer == 0:
+                values.update({i: pairs.spread(rows, self.moves[i]) for i, rows in values.items()})
+            plus, minus = pairs.sides(values[number])
+            scale = self._count_layer(layer, first, plus, minus, scale)
+            if layer + 1 < self.n_layers:
+                pairs.bend(values, plus, minus)
+
+    def _count_layer(self, layer: int, first: int, plus: Tensor, minus: Tensor, scale: Tensor) -> Tensor:
+        low = torch.minimum(plus.amin(0), minus.amin(0)).flatten(1)
+        high = torch.maximum(plus.amax(0), minus.amax(0)).flatten(1)
+        nearest = torch.minimum(low.abs(), high.abs())
+        scale = torch.maximum(scale, torch.maximum(high, -low).amax(1))
+        error = _SAFETY * self.rounding[layer] * scale
+        clear = nearest > error[:, None]
+        self.counts[first : first + len(scale), layer] = ((low < 0) & (high > 0) & clear).sum(1)
+        point, unit = (~clear).nonzero().T
+        if len(point):
+            # Zero to the last bit at all vertices: nothing feeds it (unless r itself is lost in rounding).
+            idle = (low[point, unit] == 0) & (high[point, unit] == 0) & (self.radius > 1e-4 * scale[point])
+            self._note(layer, first, point[~idle], unit[~idle], plus, minus, error)
+        return scale
+
+    def _note(
+        self, layer: int, first: int, point: Tensor, unit: Tensor, plus: Tensor, minus: Tensor, error: Tensor
+    ) -> None:
+        place, error = torch.unravel_index(unit, plus.shape[2:]), error[point]
+        z = torch.cat([side[:, point, *place] for side in (plus, minus)]).T
+        up, down = z > error[:, None], z < -error[:, None]
+        self.doubts.append(
+            _Doubts(layer, point + first, unit, ~(up | down), up.any(1), down.any(1), error.double())
+        )
+
+    def _settle(self) -> None:
+        """Compute in float64 what was in doubt: only the vertices that need it, no deeper than need be."""
+        for layer in range(self.n_layers):
+            columns = [_columns(doubts) for doubts in self.doubts if doubts.layer == layer]
+            if columns:
+                self._decide(_Doubts(layer, *map(torch.cat, zip(*columns, strict=True))))
+        self.doubts = []
+
+    def _values_in_float64(self, doubts: _Doubts, which: Tensor, vertex: Tensor) -> Tensor:
+        rows, row = torch.unique(doubts.point[which] * 2 * self.p + vertex, return_inverse=True)
+        z = torch.empty(len(row), dtype=torch.float64, device=row.device)
+        for begin in range(0, len(rows), self.rows):
+            part = rows[begin : begin + self.rows]
+            values = {0: self._rows_in_float64(part // (2 * self.p), part % (2 * self.p))}
+            number = next(islice(_pauses(self.exact, values, self.include_output), doubts.layer, None))
+            here = ((row >= begin) & (row < begin + self.rows)).nonzero()[:, 0]
+            z[here] = values[number].flatten(1)[row[here] - begin, doubts.unit[which[here]]]
+        return z
+
+    def _decide(self, doubts: _Doubts) -> None:
+        which, vertex = doubts.near.nonzero().T
+        z = self._values_in_float64(doubts, which, vertex)
+
+        def any_of(hit: Tensor) -> Tensor:
+            return torch.zeros_like(doubts.up).index_fill_(0, which[hit], True)
+
+        changes = (doubts.up | any_of(z > 0)).int() + (doubts.down | any_of(z < 0)) + any_of(z == 0) > 1
+        error = (doubts.error * _FLOAT64)[which]
+        sure = (doubts.up | any_of(z > error)) & (doubts.down | any_of(z < -error))
+        for table, hit in ((self.counts, changes), (self.ties, ~sure & any_of(z.abs() <= error))):
+            table[:, doubts.layer].index_put_((doubts.point,), hit.long(), accumulate=True)
+
+
+def _columns(doubts: _Doubts) -> tuple[Tensor, ...]:
+    return doubts.point, doubts.unit, doubts.near, doubts.up, doubts.down, doubts.error
