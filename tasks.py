@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 STAMP = "minigrok-installed.json"
+INSIDE = {"test": ["book", "instructor", "lab"]}  # extras of pyproject.toml that hold others
 
 # Lab without its news popup (it asks a server) and without nbgrader's teacher menus, should nbgrader be here.
 LAB_OFF = ["@jupyterlab/apputils-extension:announcements", "@jupyter/nbgrader"]
@@ -74,10 +75,11 @@ def environment(extras, name=".venv", more=()):
         return str(python)
     if not (installed or fresh):
         say(f"{name} has no record of an installation that was finished: completing it.")
-    extras = sorted({*extras, *installed.get("extras", [])})
+    extras = {*extras, *installed.get("extras", [])}
     stamp.unlink(missing_ok=True)  # until pip is done, so that an interruption shows
-    install(python, extras, more)
-    stamp.write_text(json.dumps({"fingerprint": fingerprint, "extras": extras}))
+    install(python, sorted(extras), more)
+    extras |= {name for extra in extras for name in INSIDE.get(extra, [])}
+    stamp.write_text(json.dumps({"fingerprint": fingerprint, "extras": sorted(extras)}))
     return str(python)
 
 

@@ -327,10 +327,15 @@ def test_an_environment_is_installed_once(checkout, capsys):
 
 
 def test_an_environment_grows_and_keeps_what_it_had(checkout):
-    tasks.environment(["lab"])
-    tasks.environment(["test"])
-    tasks.environment(["lab"])
-    assert checkout[1] == [["lab"], ["lab", "test"]]
+    for extra in ("lab", "book", "lab", "test", "instructor"):
+        tasks.environment([extra])
+    assert checkout[1] == [["lab"], ["book", "lab"], ["book", "lab", "test"]]
+
+
+def test_tasks_know_which_extras_hold_others():
+    for extra, inside in tasks.INSIDE.items():
+        (line,) = (line for line in EXTRAS[extra] if line.startswith("minigrok"))
+        assert sorted(Requirement(line).extras) == inside
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
