@@ -74,10 +74,10 @@ class Run:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """One observed quantity as an array (T, ...): (T,) for numbers, (T, S) for one number a seed."""
-        names = sorted({name for record in self.records for name in record})
-        if name not in names:
+        known = sorted({key for record in self.records for key in record})
+        if name not in known:
             raise KeyError(
-                f"nothing called {name!r} was observed, only {', '.join(map(repr, names)) or 'nothing'}"
+                f"nothing called {name!r} was observed, only {', '.join(map(repr, known)) or 'nothing'}"
             )
         return np.stack([record[name] for record in self.records])
 
@@ -111,8 +111,8 @@ def train(
         steps: the number of updates at which to stop, counted from the very beginning.
         batches: `batches(t)` is the batch of update t (`minibatches` makes one); without it batch is None.
         observe: `observe(state)` returns a dict of numbers, arrays or tensors. It runs with the model in
-            evaluation mode and without gradients. Afterwards every module's mode and both random generators
-            are as before, so a run does not depend on when it is looked at.
+            evaluation mode and without gradients. Afterwards every module's mode, `state.generator` and
+            torch's own generator are as before, so a run does not depend on when it is looked at.
         at: the steps at which to observe, default `log_spaced(steps, 30)`. Those beyond `steps` wait for
             a longer run.
         checkpoint: a file, written every `every` updates, at the end and when interrupted. If it exists,
@@ -130,7 +130,7 @@ def train(
     Raises:
         Diverged: the weights are NaN or infinite at an observation, at a checkpoint or at the end. Of an
             `Ensemble` the other seeds go on: a warning names those lost, their `accuracy` is NaN from then
-            on, and only when none is left is `Diverged` raised. Such weights are never checkpointed.
+            on, and `Diverged` is raised when none is left. The checkpoint stays the last one before.
         ValueError: the checkpoint is of another run (other shapes, optimizer, initial weights, generator or
             observations), or is already beyond `steps`.
 
@@ -161,19 +161,17 @@ def train(
         with _bar(progress, state.step, steps) as bar:
             while not interrupts.count:
                 if state.step in due:
-                    _refuse_nan(state, lost)
+                    _take_stock(state, clock, lost)
                     _observe(observe, state, interrupts)
-                if file is not None and state.step % every == 0:
-                    state.seconds = time.perf_counter() - clock
-                    _refuse_nan(state, lost)
+                if file is not None and state.step % every == 0 and state.step < steps:
+                    _take_stock(state, clock, lost)
                     file.save(state)
                 if interrupts.count or state.step == steps:
                     break
                 _update(step, state, batches, interrupts)
                 if bar is not None:
                     bar.update()
-        state.seconds = time.perf_counter() - clock
-        _refuse_nan(state, lost)
+        _take_stock(state, clock, lost)
         if file is not None and not interrupts.cut:
             file.save(state)
         return _finished(state, steps, interrupts)
@@ -475,8 +473,9 @@ def _record(step: int, seen: dict[str, Any]) -> dict[str, Any]:
     return {"step": step} | {name: array if array.ndim else array.item() for name, array in arrays.items()}
 
 
-def _refuse_nan(state: State, lost: set[int]) -> None:
-    """Raise `Diverged` if no network is left with finite weights; warn of those newly `lost` otherwise."""
+def _take_stock(state: State, clock: float, lost: set[int]) -> None:
+    """Note the time, raise `Diverged` if no network has finite weights, warn of those newly `lost`."""
+    state.seconds = time.perf_counter() - clock
     size = len(state.model) if isinstance(state.model, Ensemble) else 1
     finite = [weight.detach().isfinite().reshape(size, -1).all(dim=1) for weight in state.model.parameters()]
     diverged = set((~torch.stack(finite).all(dim=0)).nonzero().flatten().tolist())
@@ -491,7 +490,8 @@ def _refuse_nan(state: State, lost: set[int]) -> None:
         )
     if diverged - lost:
         warnings.warn(
-            f"of the ensemble, {sorted(diverged - lost)} have NaN or infinite weights {where}", stacklevel=3
+            f"networks {sorted(diverged - lost)} of the ensemble have NaN or infinite weights {where}",
+            stacklevel=3,
         )
     lost |= diverged
 

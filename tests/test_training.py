@@ -606,7 +606,9 @@ def test_one_diverged_seed_leaves_the_others_alone():
 
     options = {"steps": 40, "batches": lambda t: (X, Y), "observe": observe, "at": AT}
     expected = train(usual, ensemble_state(), **options)
-    with pytest.warns(UserWarning, match=r"of the ensemble, \[1\] have NaN .* at step 10 \(last obs") as said:
+    with pytest.warns(
+        UserWarning, match=r"networks \[1\] of the ensemble have NaN .* at step 10 \(last obs"
+    ) as said:
         run = train(spoiling, ensemble_state(), **options)
     assert len(said) == 1 and said[0].filename == __file__
     assert np.isnan(run["accuracy"]).tolist() == [[False, late, False] for late in run.steps > 5]
