@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from minigrok.models import mlp
 from minigrok.regions import LocalComplexity, _complexity, local_complexity
 
 RADII = (0.005, 0.05, 0.5, 5.0)
@@ -23,19 +24,14 @@ def random_frame(p, d, seed=0):
     return torch.linalg.qr(torch.randn(d, p, dtype=torch.float64, generator=generator(seed))).Q.T
 
 
-def random_mlp(widths, *, activation=nn.ReLU, bias=True, seed=0):
-    layers = []
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(a, b, bias=bias), activation()]
-    return randomise(nn.Sequential(*layers[:-1]), seed)
+def random_mlp(widths, *, seed=0, **options):
+    return mlp(widths, generator=generator(seed), **options)
 
 
-def randomise(model, seed):
-    rng = generator(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_((2 * torch.rand(p.shape, generator=rng) - 1) / max(1, p[0].numel()) ** 0.5)
-    return model
+def with_seed(build, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build()
 
 
 class Residual(nn.Module):
@@ -122,9 +118,8 @@ def test_mlp_counts_equal_plain_float64(radius, dtype):
 
 
 @pytest.mark.parametrize("radius", RADII)
-@pytest.mark.parametrize("model", [Residual(), SmallCNN()], ids=["residual", "cnn"])
+@pytest.mark.parametrize("model", [with_seed(Residual), with_seed(SmallCNN)], ids=["residual", "cnn"])
 def test_other_networks_equal_plain_float64(radius, model):
-    model = randomise(model, 3)
     shape = (6,) if isinstance(model, Residual) else (2, 8, 8)
     x = torch.randn(60, *shape, generator=generator(1))
     frame = random_frame(5, x[0].numel())
@@ -267,7 +262,7 @@ def test_points_do_not_see_each_other():
 @pytest.mark.parametrize("many", [-1.0, 0.3, 2.0])
 @pytest.mark.parametrize("radius", [0.02, 0.5])
 def test_counts_do_not_depend_on_chunks_or_on_shared_pairs(monkeypatch, rows, many, radius):
-    model = randomise(Residual(), 5)
+    model = with_seed(Residual, 5)
     x, frame = torch.randn(45, 6, generator=generator(10)), random_frame(4, 6)
     expected = plain(model, x, frame, radius)
     monkeypatch.setattr(_complexity, "_ROWS", rows)

@@ -12,7 +12,7 @@ sends all 2P vertices of all points through the network. Four observations make 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -32,7 +32,7 @@ _MANY = 0.85
 _FLOAT64 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LocalComplexity:
     """How many units of each layer change their sign among the vertices around each point.
 
@@ -46,8 +46,12 @@ class LocalComplexity:
 
     per_layer: Tensor
     ties: Tensor
-    frame: Tensor = field(repr=False)
+    frame: Tensor
     radius: float
+
+    def __repr__(self) -> str:
+        n, layers = self.per_layer.shape
+        return f"LocalComplexity({n} points, {layers} layers, r={self.radius:g}, P={len(self.frame)})"
 
     @property
     def total(self) -> Tensor:

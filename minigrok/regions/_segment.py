@@ -5,23 +5,20 @@ breakpoints say where it passes zero. Every such zero is a new breakpoint, and a
 interpolated: no input is ever sampled.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from minigrok.networks import Network, shape_of_sample, trace
+from minigrok.regions._partition import _ON_THE_LINE, _ROUNDING
 
-# A breakpoint where a unit is this close to zero, relative to its layer there, lies on the unit's line.
-_ON_THE_LINE = 1e-11
-# Rounding of a pre-activation, relative to the largest one of its layer on the segment.
-_ROUNDING = 1e-15
 # Breakpoints closer than this are one.
 _SAME = 1e-14
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segment:
     """The linear pieces of a network on the segment (1 - t) a + t b, 0 <= t <= 1. Arrays are NumPy's.
 
@@ -34,8 +31,11 @@ class Segment:
 
     breakpoints: np.ndarray
     neurons: np.ndarray
-    a: Tensor = field(repr=False)
-    b: Tensor = field(repr=False)
+    a: Tensor
+    b: Tensor
+
+    def __repr__(self) -> str:
+        return f"Segment({self.n_regions} regions)"
 
     @property
     def n_regions(self) -> int:
@@ -69,7 +69,7 @@ def on_segment(model: nn.Module, a: Tensor, b: Tensor) -> Segment:
     """Find all points between two inputs where a unit of the network changes its sign, exactly.
 
     On the segment x(t) = (1 - t) a + t b every pre-activation is piecewise affine in t. A unit that is zero
-    on a whole piece makes no breakpoint; lines that meet the segment in one point (to about 1e-11 of the
+    on a whole piece makes no breakpoint; lines that meet the segment in one point (to about 1e-13 of the
     layer's scale) make one.
 
     Args:
