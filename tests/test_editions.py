@@ -508,7 +508,7 @@ def test_the_book_is_a_complete_tree_without_leaks_in_its_downloads(root, tmp_pa
             f"lessons/{FILE}",
             f"_workbook/{FILE}",
         ),
-        *("lessons/check_fixture.py", "lessons/recordings/other.npz", sync.MANIFEST),
+        *("lessons/check_fixture.py", "lessons/recordings/other.npz", editions.LISTING),
     }
     editions.workbook(tmp_path / "workbook", root=root)
     assert (dest / "_workbook" / FILE).read_bytes() == (tmp_path / "workbook" / FILE).read_bytes()
@@ -516,7 +516,7 @@ def test_the_book_is_a_complete_tree_without_leaks_in_its_downloads(root, tmp_pa
 
 def test_the_book_is_the_same_bytes_each_time_and_only_changes_are_written(root, tmp_path):
     dest = editions.book(tmp_path / "book", root=root)
-    before = {path: path.stat().st_mtime_ns for path in dest.rglob("*.*") if path.name != sync.MANIFEST}
+    before = {path: path.stat().st_mtime_ns for path in dest.rglob("*.*") if path.name != editions.LISTING}
     (root / "book" / "intro.md").write_text("# Another\n", encoding="utf-8")
     (dest / "_build").mkdir()
     editions.book(dest, root=root)
@@ -531,16 +531,20 @@ def test_stale_pages_leave_the_book_and_other_folders_are_refused(root, tmp_path
     assert not (dest / "book" / "intro.md").exists() and (dest / "book" / "start.md").exists()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="not empty and was not written by this command"):
-        editions.book(tmp_path / "home", root=root)
+    editions.workbook(tmp_path / "workbook", root=root)
+    for folder in ("home", "workbook"):
+        before = sorted((tmp_path / folder).iterdir())
+        with pytest.raises(ValueError, match="not empty and was not written by this command"):
+            editions.book(tmp_path / folder, root=root)
+        assert sorted((tmp_path / folder).iterdir()) == before
 
 
 def test_a_broken_listing_of_the_book_is_said_and_made_again(root, tmp_path, capsys):
     dest = editions.book(tmp_path / "book", root=root)
-    (dest / sync.MANIFEST).write_text("{", encoding="utf-8")
+    (dest / editions.LISTING).write_text("{", encoding="utf-8")
     editions.book(dest, root=root)
     assert "cannot be read and is made again" in capsys.readouterr().out
-    assert FILE in (dest / sync.MANIFEST).read_text(encoding="utf-8")
+    assert FILE in (dest / editions.LISTING).read_text(encoding="utf-8")
 
 
 def test_a_book_of_some_lessons_has_their_contents_only(root, tmp_path):

@@ -36,7 +36,7 @@ from minigrok.course.cells import (
 )
 from minigrok.course.citations import plain, read_references
 from minigrok.course.frame import check_lesson
-from minigrok.course.sync import MANIFEST, Outcome, start_again, sync, write_atomically
+from minigrok.course.sync import Outcome, start_again, sync, write_atomically
 
 __all__ = [
     "book",
@@ -57,6 +57,7 @@ __all__ = [
 ROOT = Path(__file__).resolve().parents[2]
 TEXT_STUB = "*Write your answer here.*"
 WORKBOOKS = "_workbook"  # folder of the book's source tree from which pages hand out workbooks
+LISTING = ".minigrok-book.json"  # what the last run has written of the book; not the workbook's manifest
 REPOSITORY = "https://github.com/minigrok/minigrok"
 
 # Above the setup of a workbook: the library, and the files beside the lesson, for a notebook opened alone.
@@ -333,7 +334,7 @@ def _toc_of(files: dict[str, bytes]) -> bytes:
 
 def _replace_tree(dest: Path, files: dict[str, bytes]) -> None:
     """Make `dest` hold `files`; remember them, so that the next run knows what is stale."""
-    listing = dest / MANIFEST
+    listing = dest / LISTING
     if dest.exists() and any(dest.iterdir()) and not listing.exists():
         raise ValueError(f"{dest} is not empty and was not written by this command: choose another folder")
     earlier = _earlier(listing)
