@@ -72,8 +72,8 @@ def test_titles_in_the_contents_list_are_the_lessons_titles():
     chapters = [c for part in contents["parts"] for c in part["chapters"] if "title" in c]
     for chapter in chapters:
         notebook = nbformat.read(ROOT / f"{chapter['file']}.ipynb", as_version=4)
-        title = re.match(r"# (.+)", notebook.cells[0].source)[1]
-        assert chapter["title"] == f"{chapter['file'].split('/')[1][:2]} · {title}"
+        number, title = re.match(r"# Lesson (\d\d): (.+)", notebook.cells[0].source).groups()
+        assert chapter["title"] == f"{number} · {title}"
 
 
 def test_the_first_page_maps_exactly_the_lessons_there_are():
