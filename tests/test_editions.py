@@ -476,6 +476,13 @@ def test_a_widget_becomes_its_note_in_the_book():
     assert "a control" not in text_of(book)
 
 
+def test_a_widget_without_a_note_is_told():
+    lesson = course_fixture.lesson()
+    lesson.cells[7].metadata.pop("minigrok")
+    with pytest.raises(ValueError, match=f"{NAME}, cell 8: a widget cell needs metadata minigrok.note"):
+        editions.book_edition(lesson, NAME)
+
+
 def test_every_details_of_the_book_is_closed():
     text = text_of(editions.book_edition(course_fixture.lesson(), NAME))
     assert len(re.findall("<details", text)) == len(re.findall("</details>", text)) == 9

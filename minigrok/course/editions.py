@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
+LOCKED = {"grade": False, "solution": False, "locked": True, "task": False, "schema_version": 3}
 TEXT_STUB = "*Write your answer here.*"
 WORKBOOKS = "_workbook"  # folder of the book's source tree from which pages hand out workbooks
 LISTING = ".minigrok-book.json"  # what the last run has written of the book; not the workbook's manifest
@@ -87,9 +88,7 @@ def lesson_files(lessons: Iterable[str] = (), *, root: str | Path = ROOT) -> lis
             "give its folder with --root"
         )
     numbers = [file.name[:2] for file in files]
-    wanted = {
-        re.sub(r"_.*", "", str(lesson)).zfill(2) for lesson in lessons
-    }  # 1, 01 and 01_name are one lesson
+    wanted = {str(lesson).split("_")[0].zfill(2) for lesson in lessons}  # 1, 01, 01_name: the same lesson
     if missing := wanted - set(numbers):
         raise ValueError(f"there is no lesson {', '.join(sorted(missing))}; there are {', '.join(numbers)}")
     return [file for file in files if not wanted or file.name[:2] in wanted]
@@ -141,10 +140,7 @@ def release_edition(notebook: NotebookNode, class_seed: int, name: str = "lesson
         if part(cell) == "check":
             cell.source = re.sub(r"\bCLASS_SEED\b", str(class_seed), cell.source)
         if part(cell) == "setup":
-            cell.metadata["nbgrader"] = {
-                **{"grade": False, "solution": False, "locked": True, "task": False},
-                **{"schema_version": 3, "grade_id": f"{name[:2]}-setup"},
-            }
+            cell.metadata["nbgrader"] = {**LOCKED, "grade_id": f"{name[:2]}-setup"}
     return edition
 
 
@@ -177,8 +173,14 @@ def _book_cells(cell: NotebookNode, parts: dict[str, NotebookNode], where: str) 
     if part(cell) in ("check", "open-answer"):
         return []
     if "widget" in tags(cell):
-        return [_markdown(cell, _fence("{note}", cell.metadata.minigrok.note))]
+        return [_markdown(cell, _fence("{note}", _note(cell, where)))]
     return [cell]
+
+
+def _note(cell: NotebookNode, where: str) -> str:
+    if note := cell.metadata.get("minigrok", {}).get("note"):
+        return note
+    raise ValueError(f"{where}: a widget cell needs metadata minigrok.note, the sentence that stands for it")
 
 
 def _solution(last: NotebookNode, parts: dict[str, NotebookNode]) -> list[NotebookNode]:
