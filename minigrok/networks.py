@@ -227,7 +227,7 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     shape = tuple(input_shape) if input_shape is not None else _infer_shape(model)
     graph = _symbolic_trace(frozen)
     reader = _Reader(
-        graph, torch.rand(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device))
+        graph, torch.randn(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device))
     )
     network = Network(shape, tuple(reader.read()), dtype, weights.device)
     _compare(network, frozen, reader.example)
@@ -311,24 +311,24 @@ def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
 
 
 def _compare(network: Network, model: nn.Module, example: Tensor) -> None:
-    with torch.no_grad():
-        expected, alone = model(example).flatten(1), model(example[:1]).flatten(1)
+    try:
+        with torch.no_grad():
+            expected, alone = model(example).flatten(1), model(example[:1]).flatten(1)
+            read, read_alone = network(example), network(example[:1])
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"the model takes a batch of three inputs but not one alone ({error}). The first axis must be "
+            "the batch, and tensors made on the way must follow its size."
+        ) from error
     tolerance = 1e-3 if network.dtype in (torch.float16, torch.bfloat16) else 1e-4
     close = partial(torch.allclose, rtol=tolerance, atol=tolerance * max(1.0, float(expected.abs().max())))
-    try:
-        same = close(network(example), expected) and close(network(example[:1]), alone)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the forward pass makes tensors for one size of batch only ({error}). "
-            "Build them from the input, for example with torch.zeros_like(x)."
-        ) from error
-    if not same:
-        raise ValueError(
-            "the network as read differs from the model. Does forward use an operation in place or twice?"
-        )
-    if not close(alone, expected[:1]):
+    if alone.shape != expected[:1].shape or not close(alone, expected[:1]):
         raise ValueError(
             "the output for one sample depends on the rest of the batch: it has no regions of its own."
+        )
+    if not (close(read, expected) and close(read_alone, alone)):
+        raise ValueError(
+            "the network as read differs from the model. Does forward use an operation in place or twice?"
         )
 
 
