@@ -271,4 +271,7 @@ TASKS["workbook"] = write_workbook
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a sign the console cannot show should not stop the tests
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        stop("interrupted; the same command takes it up again.")
