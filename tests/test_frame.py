@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import minigrok
@@ -22,6 +23,7 @@ import tasks
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+TESTS = frozenset({"test"})
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -61,7 +63,7 @@ def test_constraints_hold_no_local_versions():
 
 
 def test_the_environment_of_these_tests_is_the_one_of_constraints():
-    installed = {name: version(name).partition("+")[0] for name, _ in needed("minigrok", frozenset({"test"}))}
+    installed = {name: version(name).partition("+")[0] for name, _ in needed("minigrok", TESTS)}
     del installed["minigrok"]
     expected = pins()
     differing = {name: number for name, number in installed.items() if expected.get(name, number) != number}
@@ -69,6 +71,13 @@ def test_the_environment_of_these_tests_is_the_one_of_constraints():
     # PyTorch's CUDA libraries come with some of its wheels and not with others, and are not ours to choose.
     unpinned = {name for name in installed if not re.match("nvidia-|cuda-|triton", name)} - set(expected)
     assert not unpinned, f"constraints.txt should name them too: {unpinned}"
+
+
+def test_the_oldest_python_can_install_all_of_it():
+    oldest = "{}.{}.0".format(*tasks.OLDEST)
+    asked = {name: distribution(name).metadata["Requires-Python"] for name, _ in needed("minigrok", TESTS)}
+    too_new = {name: asked for name, asked in asked.items() if asked and oldest not in SpecifierSet(asked)}
+    assert not too_new, f"Debian 12 has Python 3.11.2; pin the newest version that takes {oldest}: {too_new}"
 
 
 def test_every_dependency_says_why_it_is_there():
