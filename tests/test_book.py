@@ -172,7 +172,7 @@ def test_the_glossary_explains_each_word_once_and_in_order(extension):
         ("decision\nboundaries", "decision boundary"),
         ("Zaslavsky's formula", "Zaslavsky's formula"),
         ("neurons", "neuron"),
-        ("region", None),
+        ("regions", "region"),
         ("emphasis", None),
     ],
 )

@@ -35,9 +35,9 @@ def book(tmp_path_factory) -> Path:
     command = shutil.which("jupyter-book", path=os.path.dirname(sys.executable))
     assert command, "the book is built by jupyter-book: pip install 'minigrok[book]'"
     options = ["--path-output", folder / "out", "--all", "-W", "-n", "--keep-going"]
-    run = subprocess.run(
-        [command, "build", folder / "source", *options], capture_output=True, text=True, encoding="utf-8"
-    )
+    command = [command, "build", folder / "source", *options]
+    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # figures go inline
+    run = subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8")
     lines = (run.stdout + run.stderr).splitlines()
     trouble = [line for line in lines if re.search("WARNING|ERROR|Error", line)]
     assert run.returncode == 0, "\n".join(trouble[-30:]) or run.stderr[-3000:]
@@ -133,6 +133,15 @@ def test_every_picture_has_words_and_no_words_are_a_file_name(book):
             assert words and not re.search(r"/|<|\.png", words), where
 
 
+def test_every_figure_of_a_lesson_is_in_the_book_with_its_caption(book):
+    for path in lessons(book):
+        notebook = nbformat.read(ROOT / "lessons" / f"{path.stem}.ipynb", as_version=4)
+        figures = [cell.metadata.mystnb.figure for cell in notebook.cells if "mystnb" in cell.metadata]
+        page, text = Page(path), path.read_text(encoding="utf-8")
+        assert {figure.name for figure in figures} <= page.ids
+        assert text.count("<figcaption>") == len(figures)
+
+
 def test_every_page_says_its_language_and_what_it_is_about(book):
     descriptions = {p.name: Page(p).head for p in pages(book) if p.name != "search.html"}
     assert {head["lang"] for head in descriptions.values()} == {"en-GB"}
@@ -202,7 +211,11 @@ def undrawn(page) -> int:
 
 
 def thin(page) -> None:
-    """Leave one code token of each kind, and no strokes of formulas: axe takes ten times as long with all."""
+    """Leave one code token of each kind, and no strokes of formulas: axe takes ten times as long with all.
+
+    Colours change at once, so that none is judged half-way from one theme to the other.
+    """
+    page.add_style_tag(content="* { transition: none !important; }")
     page.evaluate(
         """() => {
             const seen = new Set();
