@@ -218,7 +218,7 @@ def show(lines):
 def conclude(results, seconds):
     print()
     for name, (code, last) in results.items():
-        print(f"{name:9} {'FAILED' if code else 'passed'}  {last}")
+        print(f"{name:9} {'FAILED' if code else 'passed'}  {last}", flush=True)
     failed = [name for name, (code, _) in results.items() if code]
     ending = f"in {seconds / 60:.1f} minutes"
     if failed:
