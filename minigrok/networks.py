@@ -18,6 +18,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 Shape = tuple[int, ...]
 
@@ -223,9 +224,12 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     _check_model(model)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     dtype = dtype or weights.dtype
-    frozen = copy.deepcopy(model).to(dtype).requires_grad_(False)
+    frozen = _frozen(model, dtype)
+    if isinstance(input_shape, int):
+        raise TypeError(f"expected input_shape to be a tuple, such as ({input_shape},), got {input_shape}.")
     shape = tuple(input_shape) if input_shape is not None else _infer_shape(model)
     graph = _symbolic_trace(frozen)
+    frozen.eval()  # what is left of training mode (spectral norm) would change the weights at every call
     reader = _Reader(
         graph, torch.randn(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device))
     )
@@ -273,17 +277,48 @@ def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}.")
     for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(
-                f"'{name}' holds NaN or infinity: its regions have no meaning. Did training diverge?"
-            )
+        if isinstance(tensor, Tensor):
+            _check_weights(name, tensor)
     for name, module in model.named_modules():
         noisy = isinstance(module, _DROPOUT) and module.p > 0 or isinstance(module, _BATCH_NORM)
-        if module.training and noisy:
+        moving = type(module).__name__ == "_SpectralNorm"  # refines its estimate at every call
+        if module.training and (noisy or moving):
             raise ValueError(
-                f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on chance "
-                "or on the rest of the batch. Call model.eval() first."
+                f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on "
+                "chance, on the rest of the batch or on earlier calls. Call model.eval() first."
             )
+
+
+def _check_weights(name: str, tensor: Tensor) -> None:
+    if tensor.is_meta:
+        raise ValueError(f"'{name}' is on the meta device and holds no numbers. Load the weights first.")
+    if tensor.is_complex():
+        raise ValueError(f"'{name}' holds complex numbers. Give a network of real numbers.")
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise ValueError(
+            f"'{name}' holds NaN or infinity: its regions have no meaning. Did training diverge?"
+        )
+
+
+def _frozen(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of the model to read and to compare with, in the precision to compute in."""
+    if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
+        raise ValueError(
+            f"cannot read a compiled or scripted model ({type(model).__name__}). "
+            "Give the module it was made from."
+        )
+    try:
+        frozen = copy.deepcopy(model).to(dtype).requires_grad_(False)
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot copy the model: {error}. Weights that a hook computes must be made permanent first: "
+            "torch.nn.utils.prune.remove, or remove_weight_norm."
+        ) from error
+    for module in frozen.modules():
+        for name, value in vars(module).items():  # `to` leaves tensors that are plain attributes
+            if isinstance(value, Tensor) and value.is_floating_point():
+                vars(module)[name] = value.to(dtype)
+    return frozen
 
 
 def _infer_shape(model: nn.Module) -> Shape:
@@ -306,20 +341,27 @@ def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
     except Exception as error:  # fx raises many kinds; the cause is chained and its text shown
         raise ValueError(
             f"cannot read the forward pass of {type(model).__name__}: {error}. "
-            "Its path must not depend on the data: no if or loop over values."
+            "Its path must not depend on the data: no if or loop over values or shapes."
         ) from error
 
 
 def _compare(network: Network, model: nn.Module, example: Tensor) -> None:
     try:
         with torch.no_grad():
-            expected, alone = model(example).flatten(1), model(example[:1]).flatten(1)
+            expected, alone = _rows(model(example)), _rows(model(example[:1]))
             read, read_alone = network(example), network(example[:1])
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, TypeError) as error:
         raise ValueError(
             f"the model takes a batch of three inputs but not one alone ({error}). The first axis must be "
             "the batch, and tensors made on the way must follow its size."
         ) from error
+    if not expected.numel():
+        raise ValueError("the network has no outputs. Give its last layer at least one.")
+    if not torch.isfinite(expected).all():
+        raise ValueError(
+            "the network's output is NaN or infinite at ordinary inputs. Look for NaN among its constants, "
+            f"or for numbers too large for {network.dtype}."
+        )
     tolerance = 1e-3 if network.dtype in (torch.float16, torch.bfloat16) else 1e-4
     close = partial(torch.allclose, rtol=tolerance, atol=tolerance * max(1.0, float(expected.abs().max())))
     if alone.shape != expected[:1].shape or not close(alone, expected[:1]):
@@ -328,7 +370,7 @@ def _compare(network: Network, model: nn.Module, example: Tensor) -> None:
         )
     if not (close(read, expected) and close(read_alone, alone)):
         raise ValueError(
-            "the network as read differs from the model. Does forward use an operation in place or twice?"
+            "the network as read differs from the model. Does forward, or a hook, change a value in place?"
         )
 
 
@@ -336,6 +378,11 @@ def _unit(z: Tensor, *, slope: Tensor, inplace: bool = False) -> Tensor:
     if not slope.any():
         return z.relu_() if inplace else z.relu()
     return torch.where(z > 0, z, slope * z)
+
+
+def _rows(value: Tensor) -> Tensor:
+    # flatten(1) that takes one number a sample, too
+    return value.reshape(len(value), _size(value.shape[1:]))
 
 
 def _reshape(value: Tensor, *, shape: Shape) -> Tensor:
@@ -435,7 +482,7 @@ class _Reader:
 
     def _call_module(self, node: fx.Node) -> None:
         module = self.graph.get_submodule(node.target)
-        kind = type(module)
+        kind = type_before_parametrizations(module)
         if kind in _RELU:
             self._add_units(node, 0.0)
         elif kind in _LEAKY:
@@ -497,15 +544,16 @@ class _Reader:
         result = node.args[0]
         if result not in self.numbers:
             raise ValueError(f"expected a network with one tensor as its output, got {result}.")
-        if self.numbers[result] != len(self.steps):  # an alias, or later steps that nothing reads
-            self._alias_last(result)
-
-    def _alias_last(self, node: fx.Node) -> None:
-        number = self.numbers[node]
+        number = self.numbers[result]
         shape = tuple(self.examples[number].shape[1:])
-        self.steps.append(
-            Step(len(self.steps) + 1, node.name, (number,), partial(_reshape, shape=shape), shape)
-        )
+        if number != len(self.steps) or not shape:  # an alias, later steps that nothing reads, or no axis
+            self._reshaped(result, number, shape or (1,))
+
+    def _reshaped(self, node: fx.Node, number: int, shape: Shape) -> int:
+        value = self.examples[number]
+        value = value.reshape(len(value), *shape)
+        self._append(node, node.name, (number,), partial(_reshape, shape=shape), value)
+        return self.numbers[node]
 
     def _inputs(self, node: fx.Node) -> tuple[int, ...]:
         return tuple(dict.fromkeys(self.numbers[n] for n in node.all_input_nodes if n in self.numbers))
@@ -536,11 +584,14 @@ class _Reader:
         places = [
             a for a in (*node.args, *node.kwargs.values()) if isinstance(a, fx.Node) and a in self.numbers
         ]
+        if kind in _DIVISIONS and node.kwargs.get("rounding_mode") is not None:
+            self._refuse(node, "a division that rounds")
         if len(varying) != 1 or len(places) != 1:
             self._refuse(node, "a product of two values that both depend on the input")
         first = places[0] is (node.args[0] if node.args else node.kwargs.get("input"))
         if not first and (kind in _DIVISIONS or kind in (F.linear, F.conv1d, F.conv2d, F.conv3d)):
-            self._refuse(node, "a division by a value that depends on the input")
+            what = "a division by a value" if kind in _DIVISIONS else "a weight"
+            self._refuse(node, f"{what} that depends on the input")
         return True
 
     def _dropout_is_on(self, node: fx.Node) -> bool:
@@ -562,9 +613,15 @@ class _Reader:
     def _alias(self, node: fx.Node) -> None:
         self.numbers[node] = self._inputs(node)[0]
 
-    def _add(self, node: fx.Node, function: Callable[..., Tensor], **unit: object) -> None:
+    def _add(
+        self,
+        node: fx.Node,
+        function: Callable[..., Tensor],
+        inputs: tuple[int, ...] | None = None,
+        **unit: object,
+    ) -> None:
         """Append the step that a node stands for, once its function has taken the example."""
-        inputs = self._inputs(node)
+        inputs = self._inputs(node) if inputs is None else inputs
         apply = function if unit or node.op == "call_module" else self._closure(node, function, inputs)
         name = str(node.target) if node.op == "call_module" else node.name
         try:
@@ -605,7 +662,13 @@ class _Reader:
     def _add_units(self, node: fx.Node, slope: float | Tensor) -> None:
         before = len([step for step in self.steps if step.layer is not None])
         slope = torch.as_tensor(slope, dtype=self.example.dtype, device=self.example.device)
-        self._add(node, partial(_unit, slope=slope), layer=before, slope=slope)
+        (source,) = self._inputs(node)
+        alone = self.examples[source].dim() == 1  # one number a sample: a layer of one unit, with an axis
+        if alone:
+            source = self._reshaped(node, source, (1,))
+        self._add(node, partial(_unit, slope=slope), (source,), layer=before, slope=slope)
+        if alone:
+            self._reshaped(node, self.numbers[node], ())
 
     def _add_reshape(self, node: fx.Node, function: Callable[..., Tensor]) -> None:
         # Told by the shape a sample gets, so that the number of rows may change on the way.

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from minigrok.models import mlp
 from minigrok.networks import Network, shape_of_sample, trace
@@ -498,6 +501,14 @@ def test_products_of_two_values_are_refused():
     )
     refused("a product of two values", Function(lambda m, x: x @ x.transpose(1, 2)), (3, 3))
     refused("a division by a value that depends on the input", Function(lambda m, x: 1 / x), (3,))
+    refused(
+        "(a weight that depends on the input)", Function(lambda m, x: F.linear(torch.ones(2, 3), x)), (3,)
+    )
+
+
+def test_divisions_that_round_are_refused():
+    refused("(a division that rounds)", Function(lambda m, x: torch.div(x, 3, rounding_mode="floor")), (3,))
+    refused("(a division that rounds)", Function(lambda m, x: x.div(3, rounding_mode="trunc")), (3,))
 
 
 def test_networks_that_mix_the_samples_are_refused():
@@ -527,7 +538,7 @@ def test_tensors_of_one_batch_size_are_refused():
 
 def test_a_path_that_depends_on_the_data_is_refused():
     refused(
-        "Its path must not depend on the data: no if or loop over values.",
+        "Its path must not depend on the data: no if or loop over values or shapes.",
         Function(lambda m, x: x if x.sum() > 0 else -x),
         (3,),
     )
@@ -539,17 +550,18 @@ def test_operations_in_place_with_other_readers_are_refused():
         h.relu_()
         return h + x
 
-    refused("Does forward use an operation in place or twice?", Function(forward), (3,))
+    refused("Does forward, or a hook, change a value in place?", Function(forward), (3,))
 
 
 def test_training_mode_is_refused_where_it_matters():
     for layer in (nn.Dropout(0.1), nn.BatchNorm1d(3)):
         kind = type(layer).__name__
         refused(
-            f"'1' ({kind}) is in training mode, where the output depends on chance or on the rest of the "
-            "batch. Call model.eval() first.",
+            f"'1' ({kind}) is in training mode, where the output depends on chance, on the rest of the "
+            "batch or on earlier calls. Call model.eval() first.",
             nn.Sequential(nn.Linear(2, 3), layer),
         )
+    refused("(_SpectralNorm) is in training mode", spectral_norm(nn.Linear(2, 3)))
     refused("Call model.eval() first", Function(lambda m, x: F.dropout(x)), (3,))
     refused(
         "uses the batch's own statistics. Call model.eval() first.",
@@ -578,10 +590,74 @@ class TwoInputs(nn.Module):
         return x + y
 
 
+def test_models_that_cannot_be_copied_or_read_are_refused():
+    model = mlp([2, 3, 1], generator=generator())
+    meta, text = copy.deepcopy(model).to("meta"), "Give the module it was made from."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit says that it grows old
+        warnings.simplefilter("ignore", UserWarning)
+        scripted, compiled = torch.jit.script(model), torch.compile(model)
+    refused(f"cannot read a compiled or scripted model (RecursiveScriptModule). {text}", scripted)
+    refused("cannot read a compiled or scripted model (OptimizedModule)", compiled)
+    refused("'0.weight' is on the meta device and holds no numbers. Load the weights first.", meta)
+    refused("'0' holds complex numbers.", nn.ParameterList([torch.ones(2, dtype=torch.complex64)]))
+    pruned = mlp([2, 3, 1], generator=generator())
+    prune.l1_unstructured(pruned[0], "weight", 0.5)
+    refused("must be made permanent first: torch.nn.utils.prune.remove", pruned)
+    prune.remove(pruned[0], "weight")
+    agrees(pruned, (2,))
+
+
+def test_outputs_that_say_nothing_are_refused():
+    refused(
+        "the network's output is NaN or infinite at ordinary inputs.",
+        Function(lambda m, x: x * float("inf")),
+        (3,),
+    )
+    refused(
+        "the network has no outputs. Give its last layer at least one.", Function(lambda m, x: x[:, :0]), (3,)
+    )
+
+
 # Shapes
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: (x - 1).relu().sum(1),
+        lambda m, x: (x.sum(1) - 1).relu(),
+        lambda m, x: x.sum(1, keepdim=True).squeeze(-1).abs() + x.relu().mean(-1),
+    ],
+)
+def test_one_number_a_sample_needs_no_axis_of_its_own(function):
+    network = trace(Function(function), (3,), dtype=torch.float64)
+    x = torch.randn(5, 3, generator=generator(), dtype=torch.float64)
+    assert network.n_out == 1
+    torch.testing.assert_close(network(x), function(None, x)[:, None])
+    assert [z.shape for z in network.pre_activations(x)] == [(5, n) for n in network.units]
+    torch.testing.assert_close(
+        network.linearise(x, x[:2])[1], jacobian_by_autograd(lambda x: function(None, x)[:, None], x, x[:2])
+    )
+
+
+@pytest.mark.parametrize("made", [orthogonal, weight_norm, spectral_norm])
+def test_parametrised_layers_are_read_as_what_they_are(made):
+    model = seeded(lambda: made(nn.Linear(2, 3)), nn.ReLU, lambda: nn.Linear(3, 1))
+    assert agrees(model, (2,)).units == (3,)
+
+
+def test_tensors_that_are_plain_attributes_follow_the_precision():
+    model = Function(lambda m, x: (x @ m.mixing).relu())
+    model.mixing = torch.randn(3, 2, generator=generator())
+    network = trace(model, (3,), dtype=torch.float64)
+    x = torch.randn(5, 3, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(network(x), (x @ model.mixing.double()).relu())
+    assert model.mixing.dtype == torch.float32
+
+
 def test_the_shape_of_the_input():
+    refused("expected input_shape to be a tuple, such as (2,), got 2.", mlp([2, 3, 1]), 2, error=TypeError)
     text = "cannot tell the shape of one input: the network does not start with a linear layer. Give it,"
     refused(text, nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)))
     refused(text, nn.ReLU())
