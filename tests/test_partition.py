@@ -383,3 +383,20 @@ def test_inputs_of_another_dimension_are_refused():
     expected = r"does not take inputs of shape \(2,\).*or a plane through the network's input space"
     with pytest.raises(ValueError, match=expected):
         partition(random_mlp((3, 4, 1)))
+
+
+@pytest.mark.parametrize("width", [0, 3])
+def test_values_without_an_axis_and_layers_without_units(width):
+    class Ragged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(3)[:width, :2])
+
+        def forward(self, x):
+            alone = x.sum(1)  # one number a sample, alive while a layer cuts
+            return nn.functional.linear(x + 0.5, self.weight).relu().sum(1) + (alone - 1).relu() + alone
+
+    cut = partition(Ragged())  # x1 = -1/2 and x2 = -1/2, and the line x1 + x2 = 1
+    assert cut.n_regions == (5 if width else 2)
+    assert cut.outputs.shape == (len(cut.vertices), 1)
+    check_consistent(cut)

@@ -266,7 +266,9 @@ def _layer_scales(network: Network, box: Box, plane: Plane | None) -> list[float
     """The largest pre-activation of every layer on a coarse grid: what rounding is relative to."""
     grid = torch.cartesian_prod(*[torch.linspace(*side, 9, dtype=torch.float64) for side in box])
     with torch.no_grad():
-        return [float(z.abs().max()) for z in network.pre_activations(_lift(plane, grid))]
+        return [
+            float(z.abs().max()) if z.numel() else 0.0 for z in network.pre_activations(_lift(plane, grid))
+        ]
 
 
 def _layer_and_unit(maker: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -435,7 +437,8 @@ class _Mesh:
         order = [z, *(i for i in values if i != z)]
         shapes = [tuple(values[i].shape[1:]) for i in order]
         widths = [int(np.prod(shape)) for shape in shapes]
-        rows = np.concatenate([values[i].flatten(1).numpy() for i in order], axis=1)
+        flat = [values[i].numpy().reshape(self.n_vertices, w) for i, w in zip(order, widths, strict=True)]
+        rows = np.concatenate(flat, axis=1)
         values.clear()
         self._open_layer(rows, widths[0], scale)
         for unit in range(widths[0]):
@@ -447,7 +450,7 @@ class _Mesh:
         for name in self.EDGE_ARRAYS:
             setattr(self, name, getattr(self, name)[: self.n_edges])
         for i, part, shape in zip(order, rows.split(widths, dim=1), shapes, strict=True):
-            values[i] = part.reshape(-1, *shape)
+            values[i] = part.reshape(self.n_vertices, *shape)
         del self.rows, self.signs, self.tolerance
 
     def _open_layer(self, rows: np.ndarray, units: int, scale: float) -> None:
