@@ -71,7 +71,7 @@ def complexity(model, x, radius, frame):
         ("the calm units", _complexity("count = count + (h.sign() == h.sign()[:, :1]).all(1).sum(1)"),
          r"units that do not change"),
         ("not summed", _complexity("count = (h.sign() != h.sign()[:, :1]).any(1)"),
-         r"should have shape \(8,\), got \(8, 6\)"),
+         r"should have shape \(40,\), got \(40, 6\)"),
     ],
     "03-coordinates": [
         ("no origin", """

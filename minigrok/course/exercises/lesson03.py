@@ -41,12 +41,12 @@ def corners(function: Callable) -> None:
 
 def complexity(function: Callable) -> None:
     """`complexity(model, x, radius, frame)` is (N,): the units with more than one sign at the corners."""
-    cases = [((2, 6, 3), 2, 0.4), ((6, 9, 9, 2), 6, 1.5), ((10, 12, 12, 12, 3), 4, 4.0)]
+    cases = [((2, 6, 3), 2, 0.4), ((6, 9, 9, 2), 6, 1.5), ((10, 12, 12, 12, 3), 2, 4.0)]
     for seed, (widths, p, radius) in enumerate(cases):
         generator = torch.Generator().manual_seed(seed)
         model = models.mlp(list(widths), scale=1.5, generator=generator).double()
-        x, frame = _points(8, widths[0], seed), _frame(p, widths[0], seed)
-        got = expect_array(call(function, model, x, radius, frame), (8,), "the complexity")
+        x, frame = _points(40, widths[0], seed), _frame(p, widths[0], seed)
+        got = expect_array(call(function, model, x, radius, frame), (40,), "the complexity")
         signs, centre = _signs(model, x, radius, frame)
         right = sum((s.min(0) != s.max(0)).sum(1) for s in signs[:-1])
         mistakes = {
@@ -134,29 +134,31 @@ def missed(answer: int, *, seed: int = 0) -> None:
 
 def nearest_bend(function: Callable) -> None:
     """`nearest_bend(model, x)` is the distance from x to the nearest place where a unit changes its sign."""
-    for seed, widths in enumerate([(2, 6, 1), (5, 8, 8, 3), (12, 10, 10, 10, 2), (6, 9, 9, 2)]):
-        generator = torch.Generator().manual_seed(20 + seed)
+    for widths, seed in [((2, 6, 1), 0), ((5, 8, 8, 3), 1), ((12, 10, 10, 10, 10), 2)]:
+        generator = torch.Generator().manual_seed(seed)
         model = models.mlp(list(widths), scale=1.5, generator=generator).double()
-        x = _points(1, widths[0], 30 + seed)[0]
-        got = expect_number(call(function, model, x), "the distance")
-        z, slopes, weights = _pre_activations(model, x)
-        hidden = slice(0, sum(widths[1:-1]))
-        first = slice(0, widths[1])
-        distance = z.abs() / slopes.norm(dim=1)
-        mistakes = {
-            "that is the nearest bend of the first layer alone": distance[first].min(),
-            "that is |z| itself: divide by the length of its gradient": z[hidden].abs().min(),
-            "the output is no unit, it does not bend": distance.min(),
-            "deeper layers need the gradient with respect to x, not the unit's own weights": (
-                z.abs() / weights
-            )[hidden].min(),
-        }
-        expect_close(got, distance[hidden].min(), "the distance", mistakes=mistakes)
+        for x in _points(5, widths[0], 30 + seed):
+            _nearest_bend_at(function, model, x, widths)
     passed("no unit changes its sign closer to x than that")
 
 
+def _nearest_bend_at(function: Callable, model: nn.Sequential, x: Tensor, widths: tuple[int, ...]) -> None:
+    got = expect_number(call(function, model, x), "the distance")
+    z, slopes, weights = _pre_activations(model, x)
+    hidden, distance = slice(0, sum(widths[1:-1])), z.abs() / slopes.norm(dim=1)
+    mistakes = {
+        "that is the nearest bend of the first layer alone": distance[: widths[1]].min(),
+        "that is |z| itself: divide by the length of its gradient": z[hidden].abs().min(),
+        "the output is no unit, it does not bend": distance.min(),
+        "deeper layers need the gradient with respect to x, not the unit's own weights": (z.abs() / weights)[
+            hidden
+        ].min(),
+    }
+    expect_close(got, distance[hidden].min(), "the distance", mistakes=mistakes)
+
+
 def _pre_activations(model: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All pre-activations at x with the output, their gradients in x, the lengths of the units' own weights."""
+    """All pre-activations at x with the output, their gradients in x, and the lengths of the weight rows."""
 
     def walk(x: Tensor) -> Tensor:
         found = []
