@@ -13,11 +13,14 @@ from torch import Tensor
 N_DIGITS, N_TEST_DIGITS = 1797, 597  # all images of scikit-learn's set, and those kept for testing
 
 
-def disc_and_ring(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A disc (label 0, radius 0.45) inside a ring (label 1, radius 0.65 to 0.95), uniform by area.
+def disc_and_ring(n: int, *, seed: int = 0, gap: float = 0.2) -> tuple[Tensor, Tensor]:
+    """A disc (label 0) inside a ring (label 1), uniform by area.
+
+    The disc ends at radius 0.55 - gap / 2, the ring goes from 0.55 + gap / 2 to 0.95.
 
     Args:
         n: number of points, at least 2; they take turns between the classes.
+        gap: the width of the empty ring between the classes, at least 0 and below 0.8.
 
     Returns:
         x (n, 2) float32 inside the unit disc, y (n,) int64.
@@ -27,11 +30,13 @@ def disc_and_ring(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
         >>> x.shape, y.bincount()
         (torch.Size([200, 2]), tensor([100, 100]))
 
-    Used in lesson 02.
+    Used in lessons 01 to 03.
     """
+    if not 0 <= gap < 0.8:
+        raise ValueError(f"gap must be at least 0 and below 0.8, got {gap}")
     y, generator = _labels(n, seed)
-    inner = torch.tensor([0.0, 0.65])[y]
-    outer = torch.tensor([0.45, 0.95])[y]
+    inner = torch.tensor([0.0, 0.55 + gap / 2])[y]
+    outer = torch.tensor([0.55 - gap / 2, 0.95])[y]
     # Area grows with the radius squared, so the squared radius is what is drawn uniformly.
     radius = (inner**2 + (outer**2 - inner**2) * torch.rand(n, generator=generator)).sqrt()
     return _polar(radius, 2 * torch.pi * torch.rand(n, generator=generator)), y

@@ -38,12 +38,28 @@ def test_sizes_without_a_point_for_each_class_are_refused(make, bad):
         make(bad)
 
 
-@given(sizes, seeds)
-def test_disc_and_ring_are_where_they_say(n, seed):
-    x, y = data.disc_and_ring(n, seed=seed)
+@given(sizes, seeds, st.floats(0, 0.79))
+def test_disc_and_ring_are_where_they_say(n, seed, gap):
+    x, y = data.disc_and_ring(n, seed=seed, gap=gap)
     radius = x.double().norm(dim=1)
-    assert (radius[y == 0] <= 0.45 + 1e-6).all()
-    assert ((radius[y == 1] >= 0.65 - 1e-6) & (radius[y == 1] <= 0.95 + 1e-6)).all()
+    assert (radius[y == 0] <= 0.55 - gap / 2 + 1e-6).all()
+    assert ((radius[y == 1] >= 0.55 + gap / 2 - 1e-6) & (radius[y == 1] <= 0.95 + 1e-6)).all()
+
+
+def test_the_gap_moves_the_points_and_draws_no_others():
+    for gap in (0.0, 0.2, 0.5):
+        x, y = data.disc_and_ring(100, gap=gap)
+        angles = torch.atan2(x[:, 1], x[:, 0])
+        default, labels = data.disc_and_ring(100)
+        assert torch.allclose(angles, torch.atan2(default[:, 1], default[:, 0]), atol=1e-5)
+        assert torch.equal(y, labels)
+    assert torch.equal(data.disc_and_ring(100, gap=0.2)[0], default)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 0.8, float("nan"), float("inf")])
+def test_a_gap_without_room_for_both_classes_is_refused(bad):
+    with pytest.raises(ValueError, match="gap must be at least 0 and below 0.8"):
+        data.disc_and_ring(10, gap=bad)
 
 
 def test_disc_and_ring_are_uniform_by_area():
