@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from minigrok import data, models
 from minigrok.course.exercises import ExerciseError, call, expect_array, expect_close, expect_number, passed
-from minigrok.regions import on_segment
+from minigrok.regions import local_complexity, on_segment
 
 
 def _frame(p: int, d: int, seed: int) -> Tensor:
@@ -66,7 +66,16 @@ def complexity(function: Callable) -> None:
             "those are the units that do not change": sum(widths[1:-1]) - right,
         }
         expect_close(got, right, "the complexity", mistakes=mistakes)
-    passed("that is local complexity; from now on the library may do it")
+    _like_the_library(function)
+    passed("that is local complexity: the same counts as the library's, which may do it from now on")
+
+
+def _like_the_library(function: Callable) -> None:
+    model = models.mlp([64, 30, 30, 10], generator=torch.Generator().manual_seed(5)).double()
+    x, frame = data.digits().x_test[:50].double(), _frame(25, 64, 5)
+    for radius in (0.005, 0.05, 0.5, 5.0):
+        got = expect_array(call(function, model, x, radius, frame), (50,), "the complexity")
+        expect_close(got, local_complexity(model, x, radius=radius, frame=frame).total, "the complexity")
 
 
 def _signs(model: nn.Module, x: Tensor, radius: float, frame: Tensor) -> tuple[list, list]:
