@@ -31,7 +31,8 @@ class Recording:
     """The arrays of a recording by name, and the provenance that `save` wrote beside them.
 
     `recording["name"]` is an array; `recording.provenance` a dict with the keys format, command, seed,
-    seconds, note, data (SHA-256 or None), date, device, threads, python, torch, numpy and minigrok.
+    seconds, note, arrays (their names), data (SHA-256 or None), date, device, threads, python, torch, numpy
+    and minigrok.
     """
 
     arrays: dict[str, np.ndarray]
@@ -112,6 +113,7 @@ def save(
         "seed": seeds,
         "seconds": float(seconds),
         "note": note,
+        "arrays": list(checked),
     }
     provenance |= {"data": None if data is None else data_hash(data), "date": _now()} | machine(device)
     buffer = io.BytesIO()
@@ -138,9 +140,10 @@ def load(path: str | os.PathLike) -> Recording:
         check_zip(content)
         with np.load(content, allow_pickle=False) as archive:
             provenance = json.loads(archive["provenance.json"])
-            arrays = {name: archive[name] for name in archive.files if name != "provenance.json"}
-        if provenance["format"] != FORMAT:
-            raise ValueError(f"its format is {provenance['format']!r}, expected {FORMAT!r}")
+            if provenance["format"] != FORMAT:
+                raise ValueError(f"its format is {provenance['format']!r}, expected {FORMAT!r}")
+            # By the names it was saved with: damage to the list of parts can hide some from its reader.
+            arrays = {name: archive[name] for name in provenance["arrays"]}
     except Exception as reason:  # zip, NumPy and JSON each have their own way of saying "broken"
         raise ValueError(
             f"{os.fspath(path)} is not a whole minigrok recording ({type(reason).__name__}: {reason}). "

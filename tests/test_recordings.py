@@ -133,8 +133,29 @@ def test_one_changed_byte_in_an_array_is_refused(tmp_path, whole, part):
     path = tmp_path / "flipped.npz"
     info = zipfile.ZipFile(io.BytesIO(whole)).getinfo("noise.npy")
     first = info.header_offset + 30 + len("noise.npy") + 1  # past a bit that only says "last block"
-    at = first + int(part * (info.compress_size - 2))
+    at = first + int(part * (info.compress_size - 4))  # before the mark of the end, which nobody needs
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    refused(path)
+
+
+@same_folder
+@given(part=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_changed_bit_anywhere_is_refused_or_harmless(tmp_path, whole, part, bit):
+    path, at = tmp_path / "flipped.npz", int(part * len(whole))
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+    try:
+        recording = recordings.load(path)
+    except ValueError as error:
+        assert "is not a whole minigrok recording" in str(error)
+    else:  # a time stamp, say
+        assert set(recording.arrays) == {"noise", "steps"}
+        assert recording["noise"].shape == (300,) and recording["steps"].tolist() == list(range(40))
+
+
+def test_damage_to_the_list_of_parts_hides_no_array(tmp_path, whole):
+    path, at = tmp_path / "hidden.npz", whole.index(b"PK\x01\x02")
+    swallowed = whole.index(b"PK\x05\x06") - at - 46 - len("provenance.json")  # as a comment of the first
+    path.write_bytes(whole[: at + 32] + swallowed.to_bytes(2, "little") + whole[at + 34 :])
     refused(path)
 
 
