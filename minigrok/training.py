@@ -422,6 +422,8 @@ def _schedule(at: Iterable[int] | None, steps: int, observe: Callable | None) ->
 
 
 def _check_steps(made: int, steps: int, every: int) -> None:
+    if steps != int(steps):
+        raise ValueError(f"steps must be a whole number of updates, got {steps}")
     if made > steps:
         raise ValueError(
             f"the run has made {made} updates already, more than steps={steps}: ask for more steps"

@@ -217,6 +217,7 @@ def test_observations_that_cannot_be_kept_are_refused(seen, text):
         ({"observe": None}, "at says when to observe, but there is no observe"),
         ({"at": [-1, 3]}, "at must hold steps of at least 0, got -1"),
         ({"every": 0}, "every must be at least 1 update, got 0"),
+        ({"steps": 2.5}, "steps must be a whole number of updates, got 2.5"),
         ({"steps": -1}, "the run has made 0 updates already, more than steps=-1: ask for more steps"),
     ],
 )
