@@ -400,3 +400,19 @@ def test_values_without_an_axis_and_layers_without_units(width):
     assert cut.n_regions == (5 if width else 2)
     assert cut.outputs.shape == (len(cut.vertices), 1)
     check_consistent(cut)
+
+
+def test_a_plane_made_by_hand_is_checked_and_brought_to_float64():
+    e = torch.eye(3)
+    assert partition(random_mlp((3, 5, 1)), plane=Plane(e[0], e[1], e[2])).euler == 1
+    with pytest.raises(ValueError, match="expected orthonormal u and v. Plane.through"):
+        Plane(e[0], e[1], e[1])
+    with pytest.raises(ValueError, match=r"origin, u and v of one shape, got \(3,\), \(3,\), \(2,\)"):
+        Plane(e[0], e[1], e[2, :2])
+    with pytest.raises(ValueError, match="expected finite inputs, got NaN or infinity"):
+        Plane.through(e[0], e[1], e[2] * float("nan"))
+
+
+def test_what_is_no_network_is_refused():
+    with pytest.raises(TypeError, match="expected a torch.nn.Module, got function"):
+        partition(lambda x: x)

@@ -42,12 +42,23 @@ class Plane:
     u: Tensor
     v: Tensor
 
+    def __post_init__(self) -> None:
+        for name in ("origin", "u", "v"):
+            vector = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float64)
+            object.__setattr__(self, name, vector)
+        if not self.u.shape == self.v.shape == self.origin.shape:
+            shapes = ", ".join(str(tuple(x.shape)) for x in (self.origin, self.u, self.v))
+            raise ValueError(f"expected origin, u and v of one shape, got {shapes}.")
+        frame = torch.stack([self.u, self.v]).flatten(1)
+        if not (frame @ frame.T - torch.eye(2)).abs().max() < 1e-6:
+            raise ValueError("expected orthonormal u and v. Plane.through(x0, x1, x2) makes them.")
+
     @classmethod
     def through(cls, x0: Tensor, x1: Tensor, x2: Tensor) -> "Plane":
         """The plane through three inputs of one shape; x0 is its origin and u points to x1.
 
         Raises:
-            ValueError: if the three lie on one line (to rounding), or differ in shape.
+            ValueError: if the three lie on one line (to rounding), differ in shape, or hold NaN.
 
         Used in lesson 03.
         """
@@ -55,6 +66,8 @@ class Plane:
         if not x0.shape == x1.shape == x2.shape:
             shapes = ", ".join(str(tuple(x.shape)) for x in (x0, x1, x2))
             raise ValueError(f"expected three inputs of one shape, got {shapes}.")
+        if not torch.isfinite(torch.stack([x0, x1, x2])).all():
+            raise ValueError("expected finite inputs, got NaN or infinity. Check the data first.")
         first, second = x1 - x0, x2 - x0
         u = first / first.norm().clamp_min(torch.finfo(torch.float64).tiny)
         rest = second - (second * u).sum() * u
@@ -258,8 +271,9 @@ def _lift(plane: Plane | None, points: Tensor) -> Tensor:
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:
-    on_cpu = all(p.device.type == "cpu" for p in model.parameters())
-    return model if on_cpu else copy.deepcopy(model).to("cpu")
+    if not isinstance(model, nn.Module) or all(p.device.type == "cpu" for p in model.parameters()):
+        return model  # `trace` refuses what is no module
+    return copy.deepcopy(model).to("cpu")
 
 
 def _layer_scales(network: Network, box: Box, plane: Plane | None) -> list[float]:
