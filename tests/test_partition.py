@@ -260,6 +260,31 @@ def test_a_unit_that_adds_no_line_adds_no_region(change):
     assert partition(wider).n_regions == before
 
 
+@pytest.mark.parametrize("factor", [1e-14, 1e-30, 1e14])
+def test_the_scale_of_a_unit_does_not_matter(factor):
+    model = random_mlp((2, 16, 16, 3), seed=1).double()
+    before = partition(model)
+    with torch.no_grad():  # the same function: smaller weights in, larger weights out
+        model[0].weight[3:9] *= factor
+        model[0].bias[3:9] *= factor
+        model[2].weight[:, 3:9] /= factor
+    after = partition(model)
+    assert after.n_regions == before.n_regions
+    assert np.allclose(np.sort(after.areas), np.sort(before.areas))
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers=st.lists(st.integers(-2, 2), min_size=70, max_size=70))
+def test_a_window_far_from_the_origin_has_no_slivers(numbers):
+    model, far = grid_mlp((2, 3, 3, 1), numbers), torch.tensor([1e6, 7e5], dtype=torch.float64)
+    near = partition(model, ((-1 / 3, 1 / 3), (-1 / 3, 1 / 3)))
+    with torch.no_grad():
+        model[0].bias -= model[0].weight @ far
+    cut = partition(model, tuple((c - 1 / 3, c + 1 / 3) for c in far.tolist()))
+    assert cut.n_regions == near.n_regions
+    assert np.allclose(np.sort(cut.areas), np.sort(near.areas), atol=1e-6)
+
+
 def test_a_network_that_is_dead_in_the_window_has_one_region():
     model = random_mlp((2, 5, 1))
     model[0].bias.data.fill_(-100.0)

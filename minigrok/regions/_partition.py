@@ -20,9 +20,10 @@ from minigrok.networks import Network, trace
 
 Box = tuple[tuple[float, float], tuple[float, float]]
 
-# A vertex this close to a unit's line, relative to the layer's largest pre-activation there, lies on it.
+# A vertex this close to a unit's line lies on it. Pre-activations are measured by what each reaches in the
+# window, and this is relative to the layer's largest at that vertex.
 _ON_THE_LINE = 1e-13
-# Rounding of a pre-activation, relative to the layer's typical largest one in the window.
+# Rounding of a pre-activation, relative to what it reaches in the window.
 _ROUNDING = 1e-15
 # A complex of more faces is cut in pieces of about a quarter of this, which stay in the processor's cache.
 _PIECE = 8000
@@ -207,7 +208,7 @@ def partition(
     """Cut a window of the plane into the linear regions of a network, exactly.
 
     A region is a maximal polygon on which every unit keeps its sign; the network is affine there. A unit at
-    zero counts as inactive. Lines closer than about 1e-13 of the layer's scale are taken as one, so that
+    zero counts as inactive. Lines closer than about 1e-13 of a unit's own scale are taken as one, so that
     lines through a common point make no slivers.
 
     Args:
@@ -276,13 +277,18 @@ def _on_cpu(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).to("cpu")
 
 
-def _layer_scales(network: Network, box: Box, plane: Plane | None) -> list[float]:
-    """The largest pre-activation of every layer on a coarse grid: what rounding is relative to."""
+def _unit_scales(network: Network, box: Box, plane: Plane | None) -> list[np.ndarray]:
+    """What the pre-activation of every unit reaches on a coarse grid: what "close to zero" is relative to.
+
+    Where it is a small difference of large numbers, these count: float32's error, over float32's epsilon.
+    """
     grid = torch.cartesian_prod(*[torch.linspace(*side, 9, dtype=torch.float64) for side in box])
-    with torch.no_grad():
-        return [
-            float(z.abs().max()) if z.numel() else 0.0 for z in network.pre_activations(_lift(plane, grid))
-        ]
+    rough, grid = network.to(torch.float32), _lift(plane, grid)
+    scales, epsilon = [], torch.finfo(torch.float32).eps
+    for z, approximate in zip(network.pre_activations(grid), rough.pre_activations(grid), strict=True):
+        error = torch.nan_to_num((z - approximate).abs() / epsilon, nan=0.0, posinf=0.0)
+        scales.append(torch.maximum(z.abs(), error).amax(0).numpy())
+    return scales
 
 
 def _layer_and_unit(maker: np.ndarray, units: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -296,14 +302,14 @@ def _cut_window(network: Network, box: Box, plane: Plane | None, largest: int | 
     mesh = _Mesh.window(box)
     values = {0: _lift(plane, torch.from_numpy(mesh.points))}
     with torch.no_grad():
-        return _refine(mesh, values, network, _layer_scales(network, box, plane), largest)
+        return _refine(mesh, values, network, _unit_scales(network, box, plane), largest)
 
 
 def _refine(
     mesh: "_Mesh",
     values: dict[int, Tensor],
     network: Network,
-    scales: list[float],
+    scales: list[np.ndarray],
     largest: int | None,
     begin: int = 0,
 ) -> "_Mesh":
@@ -446,7 +452,7 @@ class _Mesh:
         keep[theirs] = False
         return keep, number
 
-    def cut_layer(self, values: dict[int, Tensor], z: int, first_unit: int, scale: float) -> None:
+    def cut_layer(self, values: dict[int, Tensor], z: int, first_unit: int, scale: np.ndarray) -> None:
         """Cut by every unit of a layer; `values` (live in front of it, `z` its pre-activation) grow along."""
         order = [z, *(i for i in values if i != z)]
         shapes = [tuple(values[i].shape[1:]) for i in order]
@@ -465,11 +471,13 @@ class _Mesh:
             setattr(self, name, getattr(self, name)[: self.n_edges])
         for i, part, shape in zip(order, rows.split(widths, dim=1), shapes, strict=True):
             values[i] = part.reshape(self.n_vertices, *shape)
-        del self.rows, self.signs, self.tolerance
+        del self.rows, self.signs, self.tolerance, self.scale
 
-    def _open_layer(self, rows: np.ndarray, units: int, scale: float) -> None:
-        self.units, self.rows = units, rows
-        self.tolerance = _ON_THE_LINE * np.abs(rows[:, :units]).max(axis=1, initial=0.0) + _ROUNDING * scale
+    def _open_layer(self, rows: np.ndarray, units: int, scale: np.ndarray) -> None:
+        self.units, self.rows, self.scale = units, rows, scale
+        per_unit = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        largest = (np.abs(rows[:, :units]) * per_unit).max(axis=1, initial=0.0)
+        self.tolerance = _ON_THE_LINE * largest + _ROUNDING
         self.signs = np.empty((units, len(rows)), dtype=np.int8)
         self._settle(0, len(rows))
 
@@ -477,7 +485,7 @@ class _Mesh:
         """Give vertices begin:end their signs; a value within the tolerance is zero, exactly, from now on."""
         for a in range(begin, end, 4096):  # in pieces that stay in the cache
             z = self.rows[a : min(a + 4096, end), : self.units]
-            z[np.abs(z) <= self.tolerance[a : a + len(z), None]] = 0.0
+            z[np.abs(z) <= self.tolerance[a : a + len(z), None] * self.scale] = 0.0
             self.signs[:, a : a + len(z)] = ((z > 0).view(np.int8) - (z < 0).view(np.int8)).T
 
     def _cut(self, unit: int, maker: int) -> None:
