@@ -551,6 +551,9 @@ class _Interrupts:
 # --- checkpoints --------------------------------------------------------------------------------------------
 
 
+_PARTS = {"origin", "step", "seconds", "records", "model", "optimizer", "random"}
+
+
 @dataclass
 class _Checkpoint:
     path: Path
@@ -613,7 +616,8 @@ def _differences(saved: dict[str, Any], origin: dict[str, str], step: int, due: 
     seen = [record["step"] for record in saved["records"] if record["step"] < saved["step"]]
     expected = sorted(t for t in due if t < saved["step"])
     if seen != expected:
-        reasons.append(f"it was observed at {_short(seen)}, now due at {_short(expected)}")
+        hint = "pass the same `at`, whose default depends on `steps`"
+        reasons.append(f"it was observed at {_short(seen)}, now due at {_short(expected)} ({hint})")
     return reasons
 
 
@@ -626,9 +630,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         check_zip(content)  # torch.load does not look at the checksums
         saved = torch.load(content, map_location="cpu", weights_only=True)
-        if saved["format"] == FORMAT:
+        missing = _PARTS - saved.keys()
+        if saved["format"] == FORMAT and not missing:
             return saved
-        reason = f"its format is {saved['format']!r}"
+        reason = f"its format is {saved['format']!r}, and it lacks {sorted(missing) or 'nothing'}"
     except Exception as error:  # zip, pickle and torch each have their own ways of saying "broken"
         reason = f"{type(error).__name__}: {error}"
     aside = _set_aside(path)
@@ -641,7 +646,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _set_aside(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}{k}.broken") for k in ["", *range(2, 1000)])
+    names = (path.with_name(f"{path.name}{k}.broken") for k in ["", *(f".{k}" for k in range(2, 1000))])
     aside = next(name for name in names if not name.exists())
     return path.rename(aside)
 

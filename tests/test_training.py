@@ -509,8 +509,10 @@ def test_foreign_files_are_set_aside_and_never_unpickled(tmp_path, monkeypatch):
     torch.save({"format": training.FORMAT, "x": Evil()}, path)
     starts_anew(path, "UnpicklingError")
     assert not Path("unpickled").exists()
-    names = ["run.pt.broken", "run.pt2.broken", "run.pt3.broken", "run.pt4.broken"]
-    assert sorted(os.listdir(tmp_path)) == names  # each is kept
+    torch.save({"format": training.FORMAT, "step": 3}, path)
+    starts_anew(path, r"it lacks \['model', 'optimizer'")
+    names = ["run.pt.broken", *(f"run.pt.{k}.broken" for k in (2, 3, 4, 5))]
+    assert sorted(os.listdir(tmp_path)) == sorted(names)  # each is kept
 
 
 @pytest.mark.parametrize(
@@ -521,7 +523,7 @@ def test_foreign_files_are_set_aside_and_never_unpickled(tmp_path, monkeypatch):
         ({"noise": 2}, {}, "hash of the first weights and generator was"),
         ({"lr": 0.01}, {}, r"optimizer's lr \(parameter group 0\) was 0.02, now 0.01"),
         ({"optimizer": "momentum"}, {}, "optimizer was AdamW, now SGD"),
-        ({}, {"at": [0, 5, 40]}, r"observed at 3 steps \[0, 3, 10\], now due at 2 steps \[0, 5\]"),
+        ({}, {"at": [0, 5, 40]}, r"at 3 steps \[0, 3, 10\], now due at 2 steps \[0, 5\] \(pass the same `at`"),
         ({}, {"observe": None, "at": None}, r"observed at 3 steps \[0, 3, 10\], now due at 0 steps \[\]"),
     ],
 )
