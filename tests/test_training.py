@@ -523,7 +523,7 @@ def test_foreign_files_are_set_aside_and_never_unpickled(tmp_path, monkeypatch):
         ({"noise": 2}, {}, "hash of the first weights and generator was"),
         ({"lr": 0.01}, {}, r"optimizer's lr \(parameter group 0\) was 0.02, now 0.01"),
         ({"optimizer": "momentum"}, {}, "optimizer was AdamW, now SGD"),
-        ({}, {"at": [0, 5, 40]}, r"at 3 steps \[0, 3, 10\], now due at 2 steps \[0, 5\] \(pass the same `at`"),
+        ({}, {"at": [0, 5, 40]}, r"3 steps \[0, 3, 10\], now due at 2 steps \[0, 5\] \(pass the same `at`"),
         ({}, {"observe": None, "at": None}, r"observed at 3 steps \[0, 3, 10\], now due at 0 steps \[\]"),
     ],
 )
