@@ -216,6 +216,12 @@ def test_affine_modules_are_read(layer):
     agrees(settled(seeded(lambda: nn.Identity(), layer, nn.ReLU, nn.Flatten)), (2, 6))
 
 
+def test_one_number_for_each_sample_is_one_unit_or_one_output():
+    network = trace(Function(lambda m, x: (x.relu().sum(1) - 1).relu()), (3,))
+    assert network.units == (3, 1) and network.n_out == 1
+    assert network(torch.ones(2, 3)).tolist() == [[2.0], [2.0]]
+
+
 def test_a_default_argument_of_forward_keeps_its_default():
     class Scaled(nn.Module):
         def forward(self, x, factor=3.0):

@@ -4,8 +4,8 @@ The neighbourhood of x is spanned by the vertices x + r v_p and x - r v_p of a c
 sends all 2P vertices of all points through the network. Four observations make it faster and exact:
 
 - The frame is the same for all points, so the affine maps in front of the first units act on it once.
-- As long as no unit has changed its sign between x + r v and x - r v, the network is affine on that
-  segment, so f(x - r v) = 2 f(x) - f(x + r v) needs no row of its own.
+- As long as no unit has changed its sign among the vertices of x, the network so far is affine there, and
+  f(x - r v) = 2 f(x) - f(x + r v) needs no row of its own.
 - Rows go through the network in chunks that stay in the processor's cache, and nothing is kept of them but
   the smallest and the largest value of every unit.
 - float32 decides nearly every sign. Those closer to zero than its rounding are computed again in float64.
@@ -26,8 +26,10 @@ _ROWS, _VALUES = 2000, 2_000_000
 _SAFETY = 8.0
 # How many points measure the rounding error.
 _SAMPLE = 64
-# When more than this share of the pairs x + r v, x - r v is bent, all of them get rows of their own.
-_MANY = 0.85
+# Freeing one block of so many bytes (never touched, so it costs nothing) tells glibc's malloc to keep blocks
+# up to this size. Otherwise each chunk's memory goes back to the system and is faulted in again, which takes
+# a fifth of the time.
+_KEPT = 24 * 2**20
 # How much smaller float64's rounding is than float32's.
 _FLOAT64 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
@@ -156,45 +158,80 @@ def _pauses(network: Network, values: dict[int, Tensor], include_output: bool) -
         yield network.output
 
 
-class _Pairs:
-    """The rows of a chunk of n points: all x + r v_p, then the n centres, then x - r v_p of the bent pairs.
+class _Rows:
+    """The rows of a chunk of n points: all x + r v_p, then all x, then x - r v_p of the bent points alone.
 
-    A pair is bent when some unit so far has different signs at its two ends. When `all_bent`, the rows are
-    all x + r v_p and then all x - r v_p, with no centres. Directions come first: (P, n, *shape).
+    A point is bent when some unit so far has different signs at its vertices. For the others the values at
+    x - r v_p are mirrored: 2 f(x) - f(x + r v_p). Directions come first: (P, n, *shape). In front of the
+    first units there are only the rows x: the vertices' values differ from theirs by +-moves (P, *shape).
     """
 
-    def __init__(self, n: int, p: int, device: torch.device):
-        self.n, self.p, self.all_bent = n, p, False
-        self.bent = torch.empty(0, dtype=torch.int64, device=device)  # which pairs, as p * n + point
+    def __init__(self, n: int, moves: dict[int, Tensor]):
+        self.n, self.moves = n, moves
+        self.p, device = len(moves[min(moves)]), moves[min(moves)].device
+        self.spread = False  # whether the vertices have rows
+        self.bent = torch.empty(0, dtype=torch.int64, device=device)  # which points, as their rows stand
+        self.place = torch.full((n,), -1, device=device)  # where in `bent` a point stands; -1: nowhere
 
-    def spread(self, centre: Tensor, moves: Tensor) -> Tensor:
-        return torch.cat([(centre + moves[:, None]).flatten(0, 1), centre])
+    def parts(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The values at x + r v (P, n, *shape), at x (n, *shape), and at x - r v (P, bent, *shape)."""
+        plus, centre, minus = rows.split([self.p * self.n, self.n, self.p * len(self.bent)])
+        return plus.unflatten(0, (self.p, self.n)), centre, minus.unflatten(0, (self.p, len(self.bent)))
 
-    def sides(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The values at x + r v and at x - r v, each (P, n, *shape)."""
-        if self.all_bent:
-            return rows.unflatten(0, (2, self.p, self.n)).unbind()
-        plus, centre, others = rows.split([self.p * self.n, self.n, len(self.bent)])
-        plus = plus.unflatten(0, (self.p, self.n))
-        minus = 2 * centre - plus
-        if len(others):
-            minus[self.bent // self.n, self.bent % self.n] = others
-        return plus, minus
+    def extremes(self, number: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest value at each point's vertices, both (n, units)."""
+        if not self.spread:
+            centre, reach = rows.flatten(1), self.moves[number].abs().amax(0).flatten()
+            return centre - reach, centre + reach
+        plus, centre, minus = (part.flatten(1 - rows.dim()) for part in self.parts(rows))
+        low, high, twice = plus.amin(0), plus.amax(0), 2 * centre
+        other_low, other_high = twice - high, twice - low
+        if len(self.bent):
+            other_low[self.bent], other_high[self.bent] = minus.amin(0), minus.amax(0)
+        return torch.minimum(low, other_low), torch.maximum(high, other_high)
 
-    def bend(self, values: dict[int, Tensor], plus: Tensor, minus: Tensor) -> None:
-        """Give rows of their own to the pairs that the next units bend."""
-        if self.all_bent:
+    def columns(self, number: int, rows: Tensor, point: Tensor, unit: Tensor) -> Tensor:
+        """The values of some units of some points (k of each) at all their vertices, (k, 2P)."""
+        at = torch.unravel_index(unit, rows.shape[1:])
+        if not self.spread:
+            centre, move = rows[point, *at], self.moves[number][:, *at]
+            return torch.cat([centre + move, centre - move]).T
+        plus, centre, own = self.parts(rows)
+        plus = plus[:, point, *at]
+        minus = 2 * centre[point, *at] - plus
+        bent = (self.place[point] >= 0).nonzero()[:, 0]
+        minus[:, bent] = own[:, self.place[point[bent]], *(index[bent] for index in at)]
+        return torch.cat([plus, minus]).T
+
+    def bend(self, values: dict[int, Tensor], changed: Tensor) -> None:
+        """Give points of which some unit has changed (n,) rows of their own at x - r v."""
+        fresh = (changed & (self.place < 0)).nonzero()[:, 0]
+        if not len(fresh) and self.spread:
             return
-        flips = ((plus * minus).amin(tuple(range(2, plus.dim()))) < 0).flatten()
-        flips[self.bent] = False
-        fresh = flips.nonzero()[:, 0]
-        if len(self.bent) + len(fresh) > _MANY * self.n * self.p:
-            values.update({i: torch.cat(self.sides(rows)).flatten(0, 1) for i, rows in values.items()})
-            self.all_bent = True
-        elif len(fresh):
-            centre = self.p * self.n + fresh % self.n
-            values.update({i: torch.cat([v, 2 * v[centre] - v[fresh]]) for i, v in values.items()})
-            self.bent = torch.cat([self.bent, fresh])
+        old = {i: self.parts(rows) if self.spread else rows for i, rows in values.items()}
+        self.place[fresh] = len(self.bent) + torch.arange(len(fresh), device=fresh.device)
+        self.bent = torch.cat([self.bent, fresh])
+        for i, rows in values.items():
+            n_rows = self.p * self.n + self.n + self.p * len(self.bent)
+            values[i] = rows.new_empty(n_rows, *rows.shape[1:])
+            new = self.parts(values[i])
+            if self.spread:
+                self._extend(new, old[i], fresh)
+            else:
+                self._spread(new, old[i], fresh, self.moves[i][:, None])
+        self.spread = True
+
+    def _spread(self, new: tuple[Tensor, ...], rows: Tensor, fresh: Tensor, moves: Tensor) -> None:
+        torch.add(rows, moves, out=new[0])
+        new[1].copy_(rows)
+        torch.sub(rows[fresh], moves, out=new[2])
+
+    def _extend(self, new: tuple[Tensor, ...], old: tuple[Tensor, ...], fresh: Tensor) -> None:
+        plus, centre, own = old
+        new[0].copy_(plus)
+        new[1].copy_(centre)
+        new[2][:, : own.shape[1]] = own
+        torch.sub(2 * centre[fresh], plus[:, fresh], out=new[2][:, own.shape[1] :])
 
 
 @dataclass
@@ -232,7 +269,8 @@ class _Counter:
         if not len(self.x) or not self.n_layers:
             return
         self.moves, self.rounding = self._moves(), self._rounding()
-        size = max(1, self.rows // (2 * self.p))
+        torch.empty(_KEPT, dtype=torch.uint8)  # see there
+        size = max(1, self.rows // (2 * self.p + 1))
         for first in range(0, len(self.x), size):
             self._count_chunk(first, self.x[first : first + size])
             if sum(len(doubts.unit) for doubts in self.doubts) > 10 * _ROWS:
@@ -266,39 +304,28 @@ class _Counter:
 
     def _count_chunk(self, first: int, x: Tensor) -> None:
         values = {0: x.to(self.fast.device, self.fast.dtype)}
-        scale = values[0].flatten(1).abs().amax(1)
-        pairs = _Pairs(len(x), self.p, self.fast.device)
+        scale, rows = values[0].flatten(1).abs().amax(1), _Rows(len(x), self.moves)
         for layer, number in enumerate(_pauses(self.fast, values, self.include_output)):
-            if layer == 0:
-                values.update({i: pairs.spread(rows, self.moves[i]) for i, rows in values.items()})
-            plus, minus = pairs.sides(values[number])
-            scale = self._count_layer(layer, first, plus, minus, scale)
+            low, high = rows.extremes(number, values[number])
+            least, most = torch.minimum(low.abs(), high.abs()), torch.maximum(high, -low)
+            scale = torch.maximum(scale, most.amax(1))
+            error = _SAFETY * self.rounding[layer] * scale
+            changed, clear = low * high < 0, least > error[:, None]
+            self.counts[first : first + len(x), layer] = (changed & clear).sum(1)
+            point, unit = (~clear).nonzero().T
+            if len(point):
+                # Zero to the last bit at all vertices: nothing feeds it (unless rounding swallows r).
+                busy = (most[point, unit] != 0) | (self.radius <= 1e-4 * scale[point])
+                point, unit = point[busy], unit[busy]
+                z = rows.columns(number, values[number], point, unit)
+                self._note(layer, point + first, unit, z, error[point, None])
             if layer + 1 < self.n_layers:
-                pairs.bend(values, plus, minus)
+                rows.bend(values, changed.any(1))
 
-    def _count_layer(self, layer: int, first: int, plus: Tensor, minus: Tensor, scale: Tensor) -> Tensor:
-        low = torch.minimum(plus.amin(0), minus.amin(0)).flatten(1)
-        high = torch.maximum(plus.amax(0), minus.amax(0)).flatten(1)
-        nearest = torch.minimum(low.abs(), high.abs())
-        scale = torch.maximum(scale, torch.maximum(high, -low).amax(1))
-        error = _SAFETY * self.rounding[layer] * scale
-        clear = nearest > error[:, None]
-        self.counts[first : first + len(scale), layer] = ((low < 0) & (high > 0) & clear).sum(1)
-        point, unit = (~clear).nonzero().T
-        if len(point):
-            # Zero to the last bit at all vertices: nothing feeds it (unless r itself is lost in rounding).
-            idle = (low[point, unit] == 0) & (high[point, unit] == 0) & (self.radius > 1e-4 * scale[point])
-            self._note(layer, first, point[~idle], unit[~idle], plus, minus, error)
-        return scale
-
-    def _note(
-        self, layer: int, first: int, point: Tensor, unit: Tensor, plus: Tensor, minus: Tensor, error: Tensor
-    ) -> None:
-        place, error = torch.unravel_index(unit, plus.shape[2:]), error[point]
-        z = torch.cat([side[:, point, *place] for side in (plus, minus)]).T
-        up, down = z > error[:, None], z < -error[:, None]
+    def _note(self, layer: int, point: Tensor, unit: Tensor, z: Tensor, error: Tensor) -> None:
+        up, down = z > error, z < -error
         self.doubts.append(
-            _Doubts(layer, point + first, unit, ~(up | down), up.any(1), down.any(1), error.double())
+            _Doubts(layer, point, unit, ~(up | down), up.any(1), down.any(1), error[:, 0].double())
         )
 
     def _settle(self) -> None:

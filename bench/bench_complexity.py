@@ -1,0 +1,150 @@
+"""How fast `regions.local_complexity` is: against the plain implementation, and against the bare forward pass.
+
+Run by `make bench`, or: python bench/bench_complexity.py [--quick] (one radius). One thread; processor time.
+`plain` is frozen here: all 2P * N rows through the whole net at once, every activation kept, signs compared.
+"""
+
+import argparse
+import copy
+import resource
+import sys
+import time
+
+import torch
+from _timing import compare
+from torch import Tensor, nn
+
+from minigrok.models import mlp
+from minigrok.regions import local_complexity
+
+
+def vertices(x: Tensor, frame: Tensor, radius: float) -> Tensor:
+    moves = radius * frame.to(x.dtype).unflatten(1, x.shape[1:])
+    return (x[:, None] + torch.cat([moves, -moves])).flatten(0, 1)
+
+
+@torch.no_grad()
+def plain(model: nn.Module, x: Tensor, frame: Tensor, radius: float) -> Tensor:
+    """The measure as it is written down: a hook keeps what goes into every ReLU."""
+    kept: list[Tensor] = []
+    relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
+    hooks = [module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])) for module in relus]
+    model(vertices(x, frame, radius))
+    for hook in hooks:
+        hook.remove()
+    counts = []
+    for z in kept:
+        sign = z.reshape(len(x), 2 * len(frame), -1).sign()
+        counts.append((sign[:, 1:] != sign[:, :1]).any(1).sum(1))
+    return torch.stack(counts, 1)
+
+
+@torch.no_grad()
+def forward(model: nn.Module, rows: Tensor, batch: int) -> None:
+    for part in rows.split(batch):
+        model(part)
+
+
+class Block(nn.Module):
+    """A pre-activation residual block without batch norm."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int):
+        super().__init__()
+        self.one, self.two = nn.ReLU(), nn.ReLU()
+        self.first = nn.Conv2d(n_in, n_out, 3, stride, 1)
+        self.second = nn.Conv2d(n_out, n_out, 3, 1, 1)
+        self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.second(self.two(self.first(self.one(x))))
+
+
+def resnet18(width: int) -> nn.Sequential:
+    blocks = [nn.Conv2d(3, width, 3, 1, 1)]
+    widths = [width, width, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width]
+    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        blocks.append(Block(n_in, n_out, 1 if n_in == n_out else 2))
+    return nn.Sequential(
+        *blocks, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10)
+    ).requires_grad_(False)
+
+
+def frame_of(p: int, d: int, generator: torch.Generator) -> Tensor:
+    return torch.linalg.qr(torch.randn(d, p, dtype=torch.float64, generator=generator)).Q.T
+
+
+def memory() -> float:
+    """The largest memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**10 if sys.platform == "linux" else 2**20)
+
+
+def bench_mlp(radii: list[float], repeats: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    model = mlp([784, 200, 200, 200, 200, 10], generator=generator).requires_grad_(False)
+    x, frame = torch.rand(1000, 784, generator=generator), frame_of(25, 784, generator)
+    double = copy.deepcopy(model).double()
+    start = memory()
+    for n in (1000, 8000):
+        local_complexity(model, torch.rand(n, 784, generator=generator), radius=0.05, frame=frame)
+        print(f"  memory beyond the start, N = {n}: {memory() - start:.0f} MiB")
+    for radius in radii:
+        rows = vertices(x, frame, radius)
+        print(f"MLP 784-200x4-10, N = 1000, P = 25, r = {radius} (targets: 5 times plain, and above forward)")
+        compare(
+            {
+                "plain": lambda r=radius: plain(model, x, frame, r),
+                "plain, batches of 100": lambda r=radius: [
+                    plain(model, part, frame, r) for part in x.split(100)
+                ],
+                "bare forward, one batch": lambda rows=rows: forward(model, rows, len(rows)),
+                "bare forward, batches of 2000": lambda rows=rows: forward(model, rows, 2000),
+                "bare forward, batches of 500": lambda rows=rows: forward(model, rows, 500),
+                "local_complexity": lambda r=radius: local_complexity(model, x, radius=r, frame=frame),
+            },
+            repeats,
+            clock=time.process_time,
+        )
+    for radius in (0.005, 0.05, 0.5, 5.0):
+        found = local_complexity(model, x, radius=radius, frame=frame)
+        wrong = (found.per_layer != plain(double, x.double(), frame, radius)).sum()
+        mean = found.total.double().mean()
+        print(
+            f"  r = {radius}: mean {mean:.2f}, {int(wrong)} of {found.per_layer.numel()} cells differ from float64"
+        )
+
+
+def bench_cnn(repeats: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = resnet18(16).eval()
+    x, frame, radius = torch.rand(16, 3, 32, 32, generator=generator), frame_of(20, 3072, generator), 0.005
+    rows = vertices(x, frame, radius)
+    channels_last = rows.contiguous(memory_format=torch.channels_last)
+    print("ResNet-18, width 16, no batch norm, N = 16, P = 20, r = 0.005")
+    compare(
+        {
+            "plain": lambda: plain(model, x, frame, radius),
+            "bare forward, batches of 40": lambda: forward(model, rows, 40),
+            "bare forward, channels last": lambda: forward(model, channels_last, 40),
+            "local_complexity": lambda: local_complexity(model, x, radius=radius, frame=frame),
+        },
+        repeats,
+        clock=time.process_time,
+    )
+    found = local_complexity(model, x[:4], radius=radius, frame=frame)
+    wrong = (found.per_layer != plain(copy.deepcopy(model).double(), x[:4].double(), frame, radius)).sum()
+    print(
+        f"  mean {found.total.double().mean():.1f}, {int(wrong)} of {found.per_layer.numel()} cells differ from "
+        f"float64, {int(found.ties.sum())} ties"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one radius, fewer rounds, no CNN")
+    quick = parser.parse_args().quick
+    torch.set_num_threads(1)
+    bench_mlp([0.05] if quick else [0.005, 0.05, 0.5, 5.0], repeats=3 if quick else 7)
+    if not quick:
+        bench_cnn(repeats=5)
