@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 from minigrok.regions._partition import Partition, _lift
 
 # Lines, curves and areas are cut in pieces of this part of the window's longer side.
-_PIECE = 1 / 300
+_PIECE = 1 / 200
 
 
 def unit_states(partition: Partition) -> np.ndarray:
@@ -56,7 +56,7 @@ def lines_by_distance(
         edges: (K + 1,) increasing distances; np.inf as the last takes all the rest.
 
     Returns:
-        length (K,) and area (K,), in window coordinates. Distances are right to about 1/300 of the window's
+        length (K,) and area (K,), in window coordinates. Distances are right to about 1/200 of the window's
         longer side, or better.
 
     Raises:
@@ -78,14 +78,16 @@ def lines_by_distance(
     curve, edges = _check(curve, edges)
     (x0, x1), (y0, y1) = partition.box
     piece = _PIECE * max(x1 - x0, y1 - y0)
-    curve = KDTree(_along(curve, piece / 2)[0])
+    nearest = KDTree(_along(curve, piece / 2)[0])
+    farthest = edges[np.isfinite(edges)].max()  # beyond it the search may stop: such distances come as inf
     lines = partition.vertices[partition.edges[partition.edge_neuron[:, 0] >= 0]]
     middles, lengths = _along(lines, piece)
     nx, ny = (max(1, round(side / piece)) for side in (x1 - x0, y1 - y0))
     x, y = x0 + (np.arange(nx) + 0.5) * (x1 - x0) / nx, y0 + (np.arange(ny) + 0.5) * (y1 - y0) / ny
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    length = np.histogram(curve.query(middles)[0], edges, weights=lengths)[0]
-    area = np.histogram(curve.query(grid)[0], edges)[0] * ((x1 - x0) * (y1 - y0) / len(grid))
+    to_lines, to_grid = (nearest.query(p, distance_upper_bound=farthest)[0] for p in (middles, grid))
+    length = np.histogram(to_lines, edges, weights=lengths)[0]
+    area = np.histogram(to_grid, edges)[0] * ((x1 - x0) * (y1 - y0) / len(grid))
     return length, area
 
 
