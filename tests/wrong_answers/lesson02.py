@@ -9,7 +9,7 @@ WRONG = {
 def fates(z):
     on, dead = (z > 0).all(dim=1), (z <= 0).all(dim=1)
     return int((~on & ~dead).sum()), int(on.sum()), int(dead.sum())
-""", r"add up to 4, but z has 9 units.*columns are units"),
+""", r"add up to 4, but z has 10 units.*columns are units"),
         ("zero counted as active", """
 def fates(z):
     on, dead = (z >= 0).all(dim=0), (z < 0).all(dim=0)
@@ -34,7 +34,7 @@ def fates(z):
 def fates(z):
     on, dead = (z > 0).all(dim=0), (z <= 0).all(dim=0)
     return ~on & ~dead, on, dead
-""", r"should have shape \(3,\), got \(3, 9\)"),
+""", r"should have shape \(3,\), got \(3, 10\)"),
     ],
     "02-turning": [
         ("lowest and highest of all", """
