@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 
 
 def compare(
-    functions: Mapping[str, Callable[[], object]], repeats: int = 7, *, clock: Callable[[], float] = time.perf_counter
+    functions: Mapping[str, Callable[[], object]],
+    repeats: int = 7,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Time functions in turn, `repeats` rounds after one warm-up each, and print them as ratios to the first.
 
@@ -38,6 +41,8 @@ def _print(seconds: dict[str, list[float]], medians: dict[str, float]) -> None:
     print(f"{'':{width}}  {'median':>10}  {'best':>10}  times as fast as {first!r} (range over rounds)")
     for name, times in seconds.items():
         ratios = sorted(a / b for a, b in zip(seconds[first], times, strict=True))
-        spread = f"({ratios[0]:.2f} to {ratios[-1]:.2f})" if name != first else ""
+        ratio = f"{statistics.median(ratios):6.2f}"
+        if name != first:
+            ratio += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         best, middle = 1e3 * min(times), 1e3 * medians[name]
-        print(f"{name:{width}}  {middle:7.1f} ms  {best:7.1f} ms  {statistics.median(ratios):6.2f} {spread}".rstrip())
+        print(f"{name:{width}}  {middle:7.1f} ms  {best:7.1f} ms  {ratio}")

@@ -1,4 +1,4 @@
-"""How fast `regions.local_complexity` is: against the plain implementation, and against the bare forward pass.
+"""How fast `regions.local_complexity` is: against the plain implementation and the bare forward pass.
 
 Run by `make bench`, or: python bench/bench_complexity.py [--quick] (one radius). One thread; processor time.
 `plain` is frozen here: all 2P * N rows through the whole net at once, every activation kept, signs compared.
@@ -108,9 +108,8 @@ def bench_mlp(radii: list[float], repeats: int) -> None:
         found = local_complexity(model, x, radius=radius, frame=frame)
         wrong = (found.per_layer != plain(double, x.double(), frame, radius)).sum()
         mean = found.total.double().mean()
-        print(
-            f"  r = {radius}: mean {mean:.2f}, {int(wrong)} of {found.per_layer.numel()} cells differ from float64"
-        )
+        cells = found.per_layer.numel()
+        print(f"  r = {radius}: mean {mean:.2f}, {int(wrong)} of {cells} cells differ from float64")
 
 
 def bench_cnn(repeats: int) -> None:
@@ -134,10 +133,8 @@ def bench_cnn(repeats: int) -> None:
     )
     found = local_complexity(model, x[:4], radius=radius, frame=frame)
     wrong = (found.per_layer != plain(copy.deepcopy(model).double(), x[:4].double(), frame, radius)).sum()
-    print(
-        f"  mean {found.total.double().mean():.1f}, {int(wrong)} of {found.per_layer.numel()} cells differ from "
-        f"float64, {int(found.ties.sum())} ties"
-    )
+    mean, cells, ties = found.total.double().mean(), found.per_layer.numel(), int(found.ties.sum())
+    print(f"  mean {mean:.1f}, {int(wrong)} of {cells} cells differ from float64, {ties} ties")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from minigrok.regions import on_segment
 
 @torch.no_grad()
 def sampled(model: nn.Module, a: Tensor, b: Tensor, n: int) -> int:
-    """The number of regions that n points on the segment tell apart, frozen here: signs of all pre-activations."""
+    """The number of regions that n points on the segment tell apart, by the signs of all pre-activations."""
     h = a + torch.linspace(0, 1, n, dtype=a.dtype)[:, None] * (b - a)
     changed = torch.zeros(n - 1, dtype=torch.bool)
     for layer in model:

@@ -268,6 +268,18 @@ def test_counts_do_not_depend_on_chunks(monkeypatch, rows, radius):
     assert torch.equal(local_complexity(model, x, radius=radius, frame=frame).per_layer, expected)
 
 
+@pytest.mark.parametrize("open_units", [0.0, 0.3, 2.0])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("include_output", [True, False])
+def test_the_last_layer_may_be_computed_in_part(monkeypatch, open_units, bias, include_output):
+    model, frame = random_mlp([6, 25, 25, 25, 9], bias=bias), random_frame(5, 6)
+    x = torch.randn(300, 6, generator=generator(13)) * torch.logspace(-3, 3, 300)[:, None]
+    monkeypatch.setattr(_complexity, "_OPEN", open_units)
+    for radius in (0.03, 0.5, 5.0):
+        found = local_complexity(model, x, radius=radius, frame=frame, include_output=include_output)
+        assert torch.equal(found.per_layer, plain(model, x, frame, radius, include_output))
+
+
 def test_float64_settles_what_a_coarse_float32_leaves_open(monkeypatch):
     """With an absurd safety nearly every sign is in doubt, and the counts must come out the same."""
     model, frame = random_mlp([8, 20, 20, 2]), random_frame(8, 8)

@@ -7,15 +7,16 @@ sends all 2P vertices of all points through the network. Four observations make 
 - As long as no unit has changed its sign among the vertices of x, the network so far is affine there, and
   f(x - r v) = 2 f(x) - f(x + r v) needs no row of its own.
 - Rows go through the network in chunks that stay in the processor's cache, and nothing is kept of them but
-  the smallest and the largest value of every unit.
+  the smallest and the largest value of every unit. Of the last layer, only units near zero are computed.
 - float32 decides nearly every sign. Those closer to zero than its rounding are computed again in float64.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minigrok.networks import Network, Shape, shape_of_sample, trace
@@ -26,6 +27,8 @@ _ROWS, _VALUES = 2000, 2_000_000
 _SAFETY = 8.0
 # How many points measure the rounding error.
 _SAMPLE = 64
+# If more than this share of the last layer's units may change at some point, all of them are computed.
+_OPEN = 0.12
 # Freeing one block of so many bytes (never touched, so it costs nothing) tells glibc's malloc to keep blocks
 # up to this size. Otherwise each chunk's memory goes back to the system and is faulted in again, which takes
 # a fifth of the time.
@@ -158,6 +161,17 @@ def _pauses(network: Network, values: dict[int, Tensor], include_output: bool) -
         yield network.output
 
 
+def _split_last(network: Network, n_layers: int, include_output: bool) -> tuple[Network, nn.Linear | None]:
+    """The network up to the linear map in front of the last layer that counts, and that map, if it is one."""
+    if n_layers < 2:
+        return network, None
+    number = network.output if include_output else network.layers[-1].inputs[0]
+    step = network.steps[number - 1]
+    if not isinstance(step.apply, nn.Linear) or step.inputs != (number - 1,) or len(step.shape) != 1:
+        return network, None
+    return replace(network, steps=network.steps[: number - 1]), step.apply
+
+
 class _Rows:
     """The rows of a chunk of n points: all x + r v_p, then all x, then x - r v_p of the bent points alone.
 
@@ -184,10 +198,17 @@ class _Rows:
             centre, reach = rows.flatten(1), self.moves[number].abs().amax(0).flatten()
             return centre - reach, centre + reach
         plus, centre, minus = (part.flatten(1 - rows.dim()) for part in self.parts(rows))
-        low, high, twice = plus.amin(0), plus.amax(0), 2 * centre
-        other_low, other_high = twice - high, twice - low
-        if len(self.bent):
-            other_low[self.bent], other_high[self.bent] = minus.amin(0), minus.amax(0)
+        return self.both_sides(plus.amin(0), plus.amax(0), centre, minus.amin(0), minus.amax(0))
+
+    def both_sides(
+        self, low: Tensor, high: Tensor, centre: Tensor, own_low: Tensor, own_high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Join the extremes at x + r v (n, units) with those at x - r v, mirrored or a bent point's own."""
+        if len(self.bent) == self.n:
+            other_low, other_high = own_low[self.place], own_high[self.place]
+        else:
+            other_low, other_high = 2 * centre - high, 2 * centre - low
+            other_low[self.bent], other_high[self.bent] = own_low, own_high
         return torch.minimum(low, other_low), torch.maximum(high, other_high)
 
     def columns(self, number: int, rows: Tensor, point: Tensor, unit: Tensor) -> Tensor:
@@ -205,6 +226,8 @@ class _Rows:
 
     def bend(self, values: dict[int, Tensor], changed: Tensor) -> None:
         """Give points of which some unit has changed (n,) rows of their own at x - r v."""
+        if 2 * int(changed.sum()) > self.n:
+            changed = torch.ones_like(changed)  # sooner than copying all rows again for the next few
         fresh = (changed & (self.place < 0)).nonzero()[:, 0]
         if not len(fresh) and self.spread:
             return
@@ -232,6 +255,49 @@ class _Rows:
         new[1].copy_(centre)
         new[2][:, : own.shape[1]] = own
         torch.sub(2 * centre[fresh], plus[:, fresh], out=new[2][:, own.shape[1] :])
+
+
+class _LastLayer:
+    """The last layer that counts, z = W v + b: nothing reads z, so only units that may change are computed.
+
+    By Cauchy and Schwarz |z(vertex) - z(x)| <= |w| |v(vertex) - v(x)|. A unit whose |z(x)| is above that for
+    all vertices keeps its sign, and z(x) stands for its values. Used in place of `_Rows`, from rows of v.
+    """
+
+    def __init__(self, rows: _Rows, linear: nn.Linear, rounding: float, scale: Tensor):
+        self.rows, self.weight, self.rounding, self.scale = rows, linear.weight, rounding, scale
+        self.bias = torch.zeros_like(self.weight[:, 0]) if linear.bias is None else linear.bias
+        self.crowded = False  # whether so many units may change that all were computed
+
+    def extremes(self, number: int, values: Tensor) -> tuple[Tensor, Tensor]:
+        plus, centre, own = self.rows.parts(values)
+        z = F.linear(centre, self.weight, self.bias)
+        distance, bent = (plus - centre).norm(dim=2).amax(0), self.rows.bent
+        distance[bent] = torch.maximum(distance[bent], (own - centre[bent]).norm(dim=2).amax(0))
+        reach = 1.001 * distance[:, None] * self.weight.norm(dim=1)
+        error = self.rounding * torch.maximum(self.scale, (z.abs() + reach).amax(1))
+        spare = z.abs() - reach - 2 * error[:, None]
+        n_open = int((spare <= 0).sum(1).max())
+        self.crowded = n_open > _OPEN * len(self.weight)
+        if self.crowded:
+            return self.rows.extremes(number, F.linear(values, self.weight, self.bias))
+        unit = spare.topk(n_open, largest=False).indices
+        weight, bias = self.weight[unit], self.bias[unit]
+        ends = _extremes_of_products(plus, weight), _extremes_of_products(own, weight[bent])
+        low, high = self.rows.both_sides(*ends[0], z.gather(1, unit) - bias, *ends[1])
+        return z.scatter(1, unit, low + bias), z.scatter(1, unit, high + bias)
+
+    def columns(self, number: int, values: Tensor, point: Tensor, unit: Tensor) -> Tensor:
+        d = values.shape[1]
+        every = torch.arange(d, device=unit.device).repeat(len(point))
+        v = self.rows.columns(number, values, point.repeat_interleave(d), every).unflatten(0, (-1, d))
+        return torch.einsum("kdv,kd->kv", v, self.weight[unit]) + self.bias[unit, None]
+
+
+def _extremes_of_products(side: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The smallest and largest of weight (n, k, d) times side (P, n, d) over the directions: both (n, k)."""
+    z = weight @ side.permute(1, 2, 0)
+    return z.amin(2), z.amax(2)
 
 
 @dataclass
@@ -262,6 +328,7 @@ class _Counter:
         self.counts = torch.zeros(len(x), self.n_layers, dtype=torch.int64, device=exact.device)
         self.ties = torch.zeros_like(self.counts)
         self.doubts: list[_Doubts] = []
+        self.body, self.last = _split_last(fast, self.n_layers, include_output)
         widest = max(*fast.units, fast.n_out, 1)
         self.rows = max(1, min(_ROWS, _VALUES // widest))
 
@@ -305,22 +372,27 @@ class _Counter:
     def _count_chunk(self, first: int, x: Tensor) -> None:
         values = {0: x.to(self.fast.device, self.fast.dtype)}
         scale, rows = values[0].flatten(1).abs().amax(1), _Rows(len(x), self.moves)
-        for layer, number in enumerate(_pauses(self.fast, values, self.include_output)):
-            low, high = rows.extremes(number, values[number])
-            least, most = torch.minimum(low.abs(), high.abs()), torch.maximum(high, -low)
-            scale = torch.maximum(scale, most.amax(1))
-            error = _SAFETY * self.rounding[layer] * scale
-            changed, clear = low * high < 0, least > error[:, None]
+        for layer, number in enumerate(
+            _pauses(self.body, values, self.include_output or self.last is not None)
+        ):
+            rounding, at = _SAFETY * self.rounding[layer], rows
+            if self.last and layer + 1 == self.n_layers:
+                at = _LastLayer(rows, self.last, rounding, scale)
+            low, high = at.extremes(number, values[number])
+            scale = torch.maximum(scale, torch.maximum(high, -low).amax(1))
+            changed = (low < 0) & (high > 0)
+            clear = torch.minimum(low.abs(), high.abs()) > (rounding * scale)[:, None]
             self.counts[first : first + len(x), layer] = (changed & clear).sum(1)
-            point, unit = (~clear).nonzero().T
-            if len(point):
+            if not clear.all():
                 # Zero to the last bit at all vertices: nothing feeds it (unless rounding swallows r).
-                busy = (most[point, unit] != 0) | (self.radius <= 1e-4 * scale[point])
-                point, unit = point[busy], unit[busy]
-                z = rows.columns(number, values[number], point, unit)
-                self._note(layer, point + first, unit, z, error[point, None])
+                idle = (low == 0) & (high == 0) & (self.radius > 1e-4 * scale)[:, None]
+                point, unit = (~clear & ~idle).nonzero().T
+                z = at.columns(number, values[number], point, unit)
+                self._note(layer, point + first, unit, z, (rounding * scale)[point, None])
             if layer + 1 < self.n_layers:
                 rows.bend(values, changed.any(1))
+        if isinstance(at, _LastLayer) and at.crowded:
+            self.body, self.last = self.fast, None  # nor will it be worth while for the next points
 
     def _note(self, layer: int, point: Tensor, unit: Tensor, z: Tensor, error: Tensor) -> None:
         up, down = z > error, z < -error
