@@ -16,11 +16,6 @@ def compare(
     A ratio is the median over the rounds of (first function's time / this one's time) in the same round, so
     that a machine that is busy for a while slows both sides. Returns the median seconds of each function.
     `clock=time.process_time` counts this process alone, for a machine shared with others.
-
-    Example:
-        >>> medians = compare({"plain": lambda: sum(range(9)), "ours": lambda: 36}, repeats=3)
-        >>> list(medians)
-        ['plain', 'ours']
     """
     for function in functions.values():
         function()
