@@ -320,8 +320,7 @@ def test_moving_figures_move_by_key_and_by_mouse(book, site, visit):  # noqa: F8
             first = picture.get_attribute("src")
             page.keyboard.press("End")
             assert picture.get_attribute("src") != first, f"{path.stem}: the End key shows no other picture"
-            box = bar.bounding_box()
-            page.mouse.click(box["x"] + 3, box["y"] + box["height"] / 2)
+            bar.click(position={"x": 3, "y": bar.bounding_box()["height"] / 2})
             assert picture.get_attribute("src") == first, f"{path.stem}: a click at the bar's left end"
             moved += 1
     assert moved, "at least one lesson should hold a figure with a scrub bar"
