@@ -246,6 +246,16 @@ def test_units_that_nothing_feeds_are_neither_counted_nor_ties(monkeypatch):
     assert sum(asked) < 100, "float64 is for the few values in doubt, not for all 500 vertices"
 
 
+def test_vertices_at_which_a_whole_layer_is_silent_are_no_ties():
+    """Without biases, where the one unit of the first layer is off, the second layer is exactly zero."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU(), nn.Linear(1, 3, bias=False), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[2].weight.copy_(torch.tensor([[1.0], [-1.0], [0.3]]))
+    found = local_complexity(model, torch.tensor([[0.1], [-2.0]]), radius=1.0)
+    assert found.per_layer.tolist() == [[1, 3], [0, 0]] and not found.ties.any()
+
+
 # How it computes
 
 

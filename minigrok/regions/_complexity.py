@@ -408,20 +408,24 @@ class _Counter:
                 self._decide(_Doubts(layer, *map(torch.cat, zip(*columns, strict=True))))
         self.doubts = []
 
-    def _values_in_float64(self, doubts: _Doubts, which: Tensor, vertex: Tensor) -> Tensor:
+    def _values_in_float64(self, doubts: _Doubts, which: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
+        """The values in doubt, and whether their vertex is silent: exactly zero in all units of the layer."""
         rows, row = torch.unique(doubts.point[which] * 2 * self.p + vertex, return_inverse=True)
         z = torch.empty(len(row), dtype=torch.float64, device=row.device)
+        silent = torch.empty_like(z, dtype=torch.bool)
         for begin in range(0, len(rows), self.rows):
             part = rows[begin : begin + self.rows]
             values = {0: self._rows_in_float64(part // (2 * self.p), part % (2 * self.p))}
             number = next(islice(_pauses(self.exact, values, self.include_output), doubts.layer, None))
             here = ((row >= begin) & (row < begin + self.rows)).nonzero()[:, 0]
-            z[here] = values[number].flatten(1)[row[here] - begin, doubts.unit[which[here]]]
-        return z
+            layer = values[number].flatten(1)
+            z[here] = layer[row[here] - begin, doubts.unit[which[here]]]
+            silent[here] = (layer == 0).all(1)[row[here] - begin]
+        return z, silent
 
     def _decide(self, doubts: _Doubts) -> None:
         which, vertex = doubts.near.nonzero().T
-        z = self._values_in_float64(doubts, which, vertex)
+        z, silent = self._values_in_float64(doubts, which, vertex)
 
         def any_of(hit: Tensor) -> Tensor:
             return torch.zeros_like(doubts.up).index_fill_(0, which[hit], True)
@@ -429,7 +433,8 @@ class _Counter:
         changes = (doubts.up | any_of(z > 0)).int() + (doubts.down | any_of(z < 0)) + any_of(z == 0) > 1
         error = (doubts.error * _FLOAT64)[which]
         sure = (doubts.up | any_of(z > error)) & (doubts.down | any_of(z < -error))
-        for table, hit in ((self.counts, changes), (self.ties, ~sure & any_of(z.abs() <= error))):
+        ties = ~sure & any_of((z.abs() <= error) & ~silent)
+        for table, hit in ((self.counts, changes), (self.ties, ties)):
             table[:, doubts.layer].index_put_((doubts.point,), hit.long(), accumulate=True)
 
 
