@@ -5,6 +5,7 @@ The lessons stay plain Markdown that reads well in JupyterLab; everything that o
 
 import html
 import importlib.util
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -50,13 +51,18 @@ def read_terms(app) -> None:
 
 
 class LinkTerms(SphinxTransform):
-    """In a lesson, link the first *emphasised* use of each glossary term and enter it into the index."""
+    """In a lesson, link the first *emphasised* use of each glossary term, and enter each term into the index.
+
+    A term that is never emphasised is entered where a paragraph first mentions it, and not linked.
+    """
 
     default_priority = 300
 
     def apply(self) -> None:
-        if not self.env.docname.startswith(LESSONS):
-            return
+        if self.env.docname.startswith(LESSONS):
+            self.enter_mentions(self.link_emphasised())
+
+    def link_emphasised(self) -> set[str]:
         seen: set[str] = set()
         for node in list(self.document.findall(nodes.emphasis)):
             term = find_term(node.astext(), self.env.glossary_terms)
@@ -66,9 +72,21 @@ class LinkTerms(SphinxTransform):
             link = addnodes.pending_xref(
                 "", node.deepcopy(), reftype="term", refdomain="std", reftarget=term,
                 refdoc=self.env.docname, refexplicit=True, refwarn=True)
-            anchor = f"term-here-{self.env.new_serialno('term')}"
-            entry = addnodes.index(entries=[("single", term, anchor, "", None)])
-            node.replace_self([entry, nodes.target("", "", ids=[anchor]), link])
+            node.replace_self([*self.index_entry(term), link])
+        return seen
+
+    def enter_mentions(self, seen: set[str]) -> None:
+        paragraphs = [(p, p.astext().lower()) for p in self.document.findall(nodes.paragraph)]
+        for term in sorted(set(self.env.glossary_terms.values()) - seen):
+            mention = re.compile(rf"\b{re.escape(term.lower())}s?\b")
+            place = next((p for p, text in paragraphs if mention.search(text)), None)
+            if place is not None:
+                place[0:0] = self.index_entry(term)
+
+    def index_entry(self, term: str) -> list[nodes.Node]:
+        anchor = f"term-here-{self.env.new_serialno('term')}"
+        return [addnodes.index(entries=[("single", term, anchor, "", None)]),
+                nodes.target("", "", ids=[anchor])]
 
 
 def inside(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
