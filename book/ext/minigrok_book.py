@@ -76,7 +76,8 @@ class LinkTerms(SphinxTransform):
         return seen
 
     def enter_mentions(self, seen: set[str]) -> None:
-        paragraphs = [(p, p.astext().lower()) for p in self.document.findall(nodes.paragraph)]
+        written = [p for p in self.document.findall(nodes.paragraph) if inside(p, (nodes.section,))]
+        paragraphs = [(p, p.astext().lower()) for p in written]    # the notebook's metadata stand outside
         for term in sorted(set(self.env.glossary_terms.values()) - seen):
             mention = re.compile(rf"\b{re.escape(term.lower())}s?\b")
             place = next((p for p, text in paragraphs if mention.search(text)), None)
