@@ -45,6 +45,15 @@ def forward(model: nn.Module, rows: Tensor, batch: int) -> None:
         model(part)
 
 
+@torch.no_grad()
+def products(model: nn.Sequential, n_rows: int, batch: int = 2000) -> None:
+    """The matrix products of layers 2 to 4 alone: what is left if all else were free and no row saved."""
+    rows = torch.rand(batch, 200)
+    for _ in range(n_rows // batch):
+        for k in (2, 4, 6):
+            model[k](rows)
+
+
 class Block(nn.Module):
     """A pre-activation residual block without batch norm."""
 
@@ -99,6 +108,7 @@ def bench_mlp(radii: list[float], repeats: int) -> None:
                 "bare forward, one batch": lambda rows=rows: forward(model, rows, len(rows)),
                 "bare forward, batches of 2000": lambda rows=rows: forward(model, rows, 2000),
                 "bare forward, batches of 500": lambda rows=rows: forward(model, rows, 500),
+                "products of layers 2 to 4 alone": lambda rows=rows: products(model, len(rows)),
                 "local_complexity": lambda r=radius: local_complexity(model, x, radius=r, frame=frame),
             },
             repeats,

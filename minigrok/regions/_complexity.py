@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from minigrok.networks import Network, Shape, shape_of_sample, trace
 
 # A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
-_ROWS, _VALUES = 2000, 2_000_000
+_ROWS, _VALUES = 4000, 2_000_000
 # A sign is taken from float32 only if the value is so many times its measured rounding error.
 _SAFETY = 8.0
 # How many points measure the rounding error.
