@@ -98,7 +98,9 @@ def bench_mlp(radii: list[float], repeats: int) -> None:
         print(f"  memory beyond the start, N = {n}: {memory() - start:.0f} MiB")
     for radius in radii:
         rows = vertices(x, frame, radius)
-        print(f"MLP 784-200x4-10, N = 1000, P = 25, r = {radius} (targets: 5 times plain, and above forward)")
+        print(
+            f"MLP 784-200x4-10, N = 1000, P = 25, r = {radius} (targets: 5 times plain; faster than forward)"
+        )
         compare(
             {
                 "plain": lambda r=radius: plain(model, x, frame, r),

@@ -252,6 +252,13 @@ def shape_of_sample(model: nn.Module, given: Shape) -> Shape:
         return given
 
 
+def with_float64(model: nn.Module) -> nn.Module:
+    """The model, or a copy on the CPU if it is on a device that has no float64 (Apple's)."""
+    if isinstance(model, nn.Module) and any(p.device.type == "mps" for p in model.parameters()):
+        return copy.deepcopy(model).to("cpu")
+    return model
+
+
 def _in_dtype(step: Step, dtype: torch.dtype) -> Step:
     apply = step.apply
     if isinstance(apply, nn.Module):

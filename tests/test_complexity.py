@@ -419,6 +419,7 @@ def test_networks_without_counts_are_refused():
     with torch.no_grad():
         broken[0].weight[0, 0] = float("nan")
     refused("holds NaN or infinity", broken, x, radius=1)
+    refused("expected a torch.nn.Module", lambda x: x, x, radius=1, error=TypeError)
 
 
 def test_the_result_says_what_it_is():

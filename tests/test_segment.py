@@ -289,6 +289,7 @@ def test_bad_input_is_refused():
     refused("expected inputs of shape (N, 2), got (1, 3).", model, torch.zeros(3), torch.ones(3))
     refused("expected torch tensors, got list", model, a, [1.0, 1.0], error=TypeError)
     refused("expected finite inputs", model, a, torch.tensor([0.0, float("nan")]))
+    refused("expected a torch.nn.Module", torch.relu, a, b, error=TypeError)
     refused("GELU", nn.Sequential(nn.Linear(2, 3), nn.GELU()), a, b)
     refused(
         "does not take inputs of shape (2,)", nn.Sequential(nn.Flatten(), nn.Linear(3, 1)), a[None], b[None]

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigrok.networks import Network, Shape, shape_of_sample, trace
+from minigrok.networks import Network, Shape, shape_of_sample, trace, with_float64
 
 # A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
 _ROWS, _VALUES = 4000, 2_000_000
 # A sign is taken from float32 only if the value is so many times its measured rounding error.
 _SAFETY = 8.0
-# How many points measure the rounding error.
+# How many points measure the rounding error, at most.
 _SAMPLE = 64
 # If more than this share of the last layer's units may change at some point, all of them are computed.
 _OPEN = 0.12
@@ -111,7 +111,8 @@ def local_complexity(
     radius = _check_radius(radius)
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor of points, got {type(x).__name__}. Use torch.as_tensor(x).")
-    exact = trace(model, shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
+    shape = shape_of_sample(model, tuple(x.shape[1:]))
+    exact = trace(with_float64(model), shape, dtype=torch.float64)
     fast = exact.to(torch.float32)
     fast.check_input(x)
     frame = _frame(frame, n_directions, generator, fast.input_shape)
@@ -356,7 +357,8 @@ class _Counter:
 
     def _rounding(self) -> list[float]:
         """float32's error in each layer, in units of the largest value of the point so far, from a sample."""
-        point = torch.linspace(0, len(self.x) - 1, min(_SAMPLE, len(self.x))).long().to(self.exact.device)
+        n = min(_SAMPLE, len(self.x), max(8, self.rows // 16))  # wide layers have many units to sample
+        point = torch.linspace(0, len(self.x) - 1, n).long().to(self.exact.device)
         rows = self._rows_in_float64(point, torch.arange(len(point), device=point.device) % (2 * self.p))
         scale, errors = rows.flatten(1).abs().amax(1), []
         fast, exact = {0: rows.to(self.fast.dtype)}, {0: rows}

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import _check_model
+from minigrok.networks import _check_model, with_float64
 from minigrok.regions._partition import Box, Plane, _check_box
 
 # So many grid points are sent through the network at once.
@@ -60,13 +60,14 @@ def bending_on_grid(
     box = _check_box(box)
     _check_model(model)
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    double = copy.deepcopy(model).double()
-    values, steps = _values(double, box, int(resolution), plane, weight.device)
+    double = copy.deepcopy(with_float64(model)).double()
+    device = next(double.parameters(), torch.empty(0)).device
+    values, steps = _values(double, box, int(resolution), plane, device)
     middle = values[1:-1, 1:-1]
     along_y = values[2:, 1:-1] - 2 * middle + values[:-2, 1:-1]
     along_x = values[1:-1, 2:] - 2 * middle + values[1:-1, :-2]
     turn = (along_x / steps[0]).square().sum(-1) + (along_y / steps[1]).square().sum(-1)
-    return turn.sqrt().to(weight.dtype)
+    return turn.sqrt().to(weight.device, weight.dtype)
 
 
 @torch.no_grad()
