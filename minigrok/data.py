@@ -1,9 +1,11 @@
-"""Data sets: small ones in the plane, which can be seen whole, and the 8 x 8 digits of scikit-learn.
+"""Data sets: points in the plane, which can be seen whole, tables of arithmetic, and scikit-learn's digits.
 
-All are functions of a seed: the same seed gives the same points on every call. Inputs are float32, labels
-int64, classes balanced.
+All are functions of a seed: the same seed gives the same samples on every call. Points and pixels are float32
+with balanced classes; the pairs of an arithmetic table are int64; labels are int64.
 """
 
+import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,14 @@ import torch
 from torch import Tensor
 
 N_DIGITS, N_TEST_DIGITS = 1797, 597  # all images of scikit-learn's set, and those kept for testing
+
+_MODULAR: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "add": lambda a, b, p: (a + b) % p,
+    "subtract": lambda a, b, p: (a - b) % p,
+    "multiply": lambda a, b, p: a * b % p,
+    "divide": lambda a, b, p: a * _inverse(p)[b] % p,
+}
+OPERATIONS = (*_MODULAR, "s5", "random")
 
 
 def disc_and_ring(n: int, *, seed: int = 0, gap: float = 0.2) -> tuple[Tensor, Tensor]:
@@ -121,6 +131,116 @@ def xor(n: int, *, seed: int = 0, gap: float = 0.1) -> tuple[Tensor, Tensor]:
     return size * torch.stack([first, first * (1.0 - 2.0 * y)], dim=1), y
 
 
+class Arithmetic(NamedTuple):
+    """A table of arithmetic, split: pairs (a, b) x_train (n, 2) and x_test, results y_train (n,) and y_test."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+
+def table(operation: str = "add", p: int = 59, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The whole table of an operation on the symbols 0 to p - 1, in order: pair (a, b) is row a p + b.
+
+        add (a + b) mod p    subtract (a - b) mod p    multiply a b mod p    divide a b^-1 mod p (b not 0)
+        s5  the 120 permutations of five things, a after b: a group in which a b and b a may differ
+        random  a number drawn for each pair: nothing but memory helps, so it is the control
+
+    Args:
+        operation: one of `OPERATIONS`.
+        p: number of symbols: at least 2, a prime for "divide", 120 for "s5".
+        seed: of "random" alone.
+
+    Returns:
+        x (p^2, 2) int64, y (p^2,) int64 in 0 to p - 1. "divide" has p (p - 1) rows: those with b = 0 are left
+        out, so pair (a, b) is row a (p - 1) + b - 1.
+
+    Example:
+        >>> x, y = table("subtract", 5)
+        >>> x[7], y[7]  # 1 - 2 = 4 (mod 5)
+        (tensor([1, 2]), tensor(4))
+
+    Used in lessons 04, 06, 07 and 09.
+    """
+    _check_operation(operation, p)
+    x = torch.cartesian_prod(torch.arange(p), torch.arange(p))
+    if operation == "divide":
+        x = x[x[:, 1] != 0]
+    if operation == "random":
+        return x, torch.randint(p, (len(x),), generator=torch.Generator().manual_seed(seed))
+    if operation == "s5":
+        return x, _compositions().flatten()
+    return x, _MODULAR[operation](x[:, 0], x[:, 1], p)
+
+
+def arithmetic(
+    operation: str = "add", p: int = 59, *, fraction: float = 0.5, split: str = "ordered", seed: int = 0
+) -> Arithmetic:
+    """A table of arithmetic (`table`), a random part of it for training and the rest for testing.
+
+    Args:
+        operation, p: as in `table`.
+        fraction: share of the table for training, above 0 and below 1; at least one pair falls on each side.
+        split: "ordered" draws the pairs one by one, so (a, b) may train while (b, a) tests. "unordered" keeps
+            both on the same side: no test pair is the mirror of a training pair.
+        seed: which pairs train (and the numbers of "random"). For one seed a smaller training set is the
+            beginning of a larger one.
+
+    Returns:
+        `Arithmetic`; "unordered" may miss the size asked for by one pair.
+
+    Source: Power et al. 2022 (arXiv 2201.02177), section 2, for the tables and the split of ordered pairs.
+
+    Example:
+        >>> x_train, y_train, x_test, y_test = arithmetic("add", 59, fraction=0.4)
+        >>> len(x_train), len(x_test), bool((y_train == x_train.sum(1) % 59).all())
+        (1392, 2089, True)
+
+    Used in lessons 04, 06, 07 and 09.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(
+            f"fraction is the share of the table to train on, above 0 and below 1, got {fraction}. "
+            "The rest is for testing: to train on the whole table take data.table"
+        )
+    if split not in ("ordered", "unordered"):
+        raise ValueError(f"split must be 'ordered' or 'unordered', got {split!r}")
+    x, y = table(operation, p, seed=seed)
+    order = _pair_order(x, split, torch.Generator().manual_seed(seed))
+    n = min(max(1, round(fraction * len(x))), len(x) - 1)
+    if split == "unordered":
+        n = _whole_pairs(x[order], n)
+    train, test = order[:n], order[n:]
+    return Arithmetic(x[train], y[train], x[test], y[test])
+
+
+def without_mirror(x: Tensor) -> Tensor:
+    """Which pairs (a, b) of a set have their mirror (b, a) outside of it; a pair (a, a) has none to miss.
+
+    A network that has learnt (b, a) by heart answers it whatever it knows of order. To see whether it knows
+    that a + b is b + a, ask for the mirrors of these pairs alone.
+
+    Args:
+        x: (n, 2) int64, no pair twice.
+
+    Returns:
+        (n,) bool.
+
+    Example:
+        >>> without_mirror(torch.tensor([[1, 2], [2, 1], [3, 4], [5, 5]]))
+        tensor([False, False,  True, False])
+
+    Used in lesson 09.
+    """
+    if x.dim() != 2 or x.shape[1] != 2 or x.is_floating_point():
+        raise ValueError(f"expected pairs of whole numbers (n, 2), got {x.dtype} of shape {tuple(x.shape)}")
+    if not len(x):
+        return torch.zeros(0, dtype=torch.bool)
+    size = int(x.max()) + 1
+    return ~torch.isin(x[:, 0] * size + x[:, 1], x[:, 1] * size + x[:, 0])
+
+
 class Digits(NamedTuple):
     """Handwritten digits: x_train (n, 64) and x_test (597, 64) float32 in [0, 1], labels int64 0 to 9."""
 
@@ -193,3 +313,50 @@ def _labels(n: int, seed: int) -> tuple[Tensor, torch.Generator]:
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
     return radius[:, None] * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def _check_operation(operation: str, p: int) -> None:
+    if operation not in OPERATIONS:
+        raise ValueError(f"operation must be one of {', '.join(map(repr, OPERATIONS))}, got {operation!r}")
+    if not (isinstance(p, int) and 2 <= p <= 2000):
+        raise ValueError(f"p, the number of symbols, must be a whole number from 2 to 2000, got {p!r}")
+    if operation == "s5" and p != 120:
+        raise ValueError(f"'s5' has 120 symbols, the permutations of five things: write p=120, got p={p}")
+    divisor = next((k for k in range(2, int(p**0.5) + 1) if p % k == 0), None)
+    if operation == "divide" and divisor is not None:
+        raise ValueError(
+            "'divide' needs a prime p, so that every b but 0 has an inverse, "
+            f"got {p} = {divisor} x {p // divisor}"
+        )
+
+
+def _inverse(p: int) -> Tensor:
+    """The inverse of each of 0 to p - 1 modulo a prime p; 0 has none and stays 0."""
+    return torch.tensor([pow(b, -1, p) if b else 0 for b in range(p)])
+
+
+def _compositions() -> Tensor:
+    """(120, 120): the number of the permutation "a after b", for permutations in lexicographic order."""
+    permutations = torch.tensor(list(itertools.permutations(range(5))))
+    composed = permutations[:, None].expand(-1, 120, -1).gather(2, permutations.expand(120, -1, -1))
+    place_values = 5 ** torch.arange(5)
+    number = torch.empty(5**5, dtype=torch.int64)
+    number[permutations @ place_values] = torch.arange(120)
+    return number[composed @ place_values]
+
+
+def _pair_order(x: Tensor, split: str, generator: torch.Generator) -> Tensor:
+    """A random order of the rows of a table; if the split is unordered, mirrors stand side by side in it."""
+    if split == "ordered":
+        return torch.randperm(len(x), generator=generator)
+    size = int(x.max()) + 1
+    name = x.amin(dim=1) * size + x.amax(dim=1)  # the same for (a, b) and (b, a)
+    rank = torch.randperm(size * size, generator=generator)
+    return torch.argsort(rank[name], stable=True)
+
+
+def _whole_pairs(x: Tensor, n: int) -> int:
+    """The number nearest to n at which cutting the rows separates no pair from its mirror beside it."""
+    if not torch.equal(x[n - 1], x[n].flip(0)):
+        return n
+    return n + 1 if n + 1 < len(x) else n - 1

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp(
@@ -53,6 +53,238 @@ def mlp(
     return nn.Sequential(*layers[:-1])
 
 
+class Square(nn.Module):
+    """The activation x -> x^2 of Gromov's networks (arXiv 2301.02679); it has no linear regions.
+
+    Example:
+        >>> Square()(torch.tensor([-2.0, 3.0]))
+        tensor([4., 9.])
+
+    Used in lessons 04 and 09.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square()
+
+
+class PairMLP(nn.Module):
+    """A network from pairs of symbols (a, b) to logits; `pair_mlp` makes one and says what it computes.
+
+    Attributes:
+        left, right: `nn.Embedding`, what the first and the second symbol are turned into; one module if
+            shared.
+        combine: "add" or "concatenate", what is done with the two.
+        body: `nn.Sequential` from embedded pairs to logits; `networks.trace` and `regions` take it.
+    """
+
+    def __init__(self, left: nn.Embedding, right: nn.Embedding, combine: str, body: nn.Sequential):
+        super().__init__()
+        self.left, self.right, self.combine, self.body = left, right, combine, body
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pairs (N, 2) int64 -> the numbers the body sees, (N, width) or (N, 2 dim)."""
+        a, b = self.left(x[..., 0]), self.right(x[..., 1])
+        return a + b if self.combine == "add" else torch.cat([a, b], dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.embed(x))
+
+
+def pair_mlp(
+    p: int,
+    width: int = 128,
+    *,
+    combine: str = "add",
+    dim: int | None = None,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    shared: bool = False,
+    generator: torch.Generator | None = None,
+    scale: float = 1.0,
+) -> PairMLP:
+    """A network for tables of arithmetic: two embeddings, one hidden layer, no biases.
+
+        combine="add":           logits = U act(L[a] + R[b])
+        combine="concatenate":   logits = U act(V [L[a], R[b]])
+
+    "add" is a perceptron on the one-hot codes of a and b laid end to end; with `activation=Square` it is the
+    network of Gromov 2023 (arXiv 2301.02679, section 2).
+
+    Args:
+        p: number of symbols, and of logits.
+        width: hidden units.
+        dim: size of each embedding, with "concatenate" alone (default 64); with "add" it is the width.
+        shared: one table for both symbols. With "add" the network then cannot tell (a, b) from (b, a): it is
+            symmetric before it has learnt anything.
+        generator: where the weights are drawn from; None is torch's own.
+        scale: multiplies every weight after the draw.
+
+    Returns:
+        A `PairMLP`, (N, 2) int64 -> (N, p). Linear layers are drawn by PyTorch's law; an added table as the
+        linear layer on 2 p numbers that it is, uniform between -1/sqrt(2p) and 1/sqrt(2p); a concatenated one
+        from the standard normal, PyTorch's law for embeddings.
+
+    Example:
+        >>> model = pair_mlp(59, 128, generator=torch.Generator().manual_seed(0))
+        >>> model(torch.tensor([[3, 4], [58, 0]])).shape, sum(w.numel() for w in model.parameters())
+        (torch.Size([2, 59]), 22656)
+
+    Used in lessons 04, 07 and 09.
+    """
+    _check_pairs(p, width, combine, dim)
+    _check([p, width], activation, scale)
+    size = width if combine == "add" else (64 if dim is None else dim)
+    left = _embedding(p, size, combine, generator, scale)
+    right = left if shared else _embedding(p, size, combine, generator, scale)
+    readout = [activation(), _linear(width, p, False, generator, scale)]
+    hidden = [] if combine == "add" else [_linear(2 * size, width, False, generator, scale)]
+    return PairMLP(left, right, combine, nn.Sequential(*hidden, *readout))
+
+
+def cosine_solution(p: int, width: int, *, generator: torch.Generator | None = None) -> PairMLP:
+    """The weights of an adding network written down, not learnt: every hidden unit is a wave.
+
+    Unit n has a frequency k_n and phases u_n, v_n:
+
+        L[a, n] = cos(2 pi k_n a / p + u_n),   R[b, n] = cos(2 pi k_n b / p + v_n),
+        U[c, n] = cos(2 pi k_n c / p + u_n + v_n),   logits = U (L[a] + R[b])^2 / (2 width)
+
+    The product inside the square holds cos(2 pi k_n (a + b) / p + u_n + v_n), which the last wave turns into
+    a peak at c = a + b. The rest has random phases, and averages out with many units.
+
+    Args:
+        p: number of symbols, at least 3.
+        width: hidden units. The frequencies 1 to (p - 1) / 2 take turns; the phases come from `generator`.
+
+    Source: Gromov 2023 (arXiv 2301.02679), section 3: the phases must satisfy u + v = that of the output.
+
+    Example:
+        >>> model = cosine_solution(11, 500, generator=torch.Generator().manual_seed(0))
+        >>> model(torch.tensor([[3, 4], [10, 2]])).argmax(dim=1)
+        tensor([7, 1])
+
+    Used in lesson 04.
+    """
+    if p < 3:
+        raise ValueError(f"p must be at least 3: two symbols have no wave but the constant one, got {p}")
+    model = pair_mlp(p, width, activation=Square, generator=generator)
+    n_frequencies = (p - 1) // 2
+    k = 1 + torch.arange(width) % n_frequencies
+    u, v = 2 * math.pi * torch.rand(2, width, generator=generator)
+    angle = 2 * math.pi / p * torch.outer(torch.arange(p), k)
+    with torch.no_grad():
+        model.left.weight.copy_(torch.cos(angle + u))
+        model.right.weight.copy_(torch.cos(angle + v))
+        model.body[1].weight.copy_(torch.cos(angle + u + v) / (2 * width))
+    return model
+
+
+class PairTransformer(nn.Module):
+    """A transformer of one layer from pairs of symbols to logits; `pair_transformer` makes one.
+
+    Attributes:
+        token: (p + 1, dim), what each symbol is turned into; row p is the sign "=".
+        position: (3, dim), added by place: a, b, "=".
+        query, key, value, out: linear maps without bias of the attention, for all heads together.
+        head: from what stands at "=" after the attention, (N, dim), to logits: the ReLU layer with its skip
+            connection, then the unembedding. `networks.trace` and `regions` take it.
+    """
+
+    def __init__(self, p: int, dim: int, heads: int, width: int):
+        super().__init__()
+        self.p, self.heads = p, heads
+        self.token, self.position = nn.Parameter(torch.empty(p + 1, dim)), nn.Parameter(torch.empty(3, dim))
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        self.head = ResidualMLP(dim, width, p)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pairs (N, 2) int64 -> the embedded tokens a, b, "=", (N, 3, dim)."""
+        sign = torch.full_like(x[:, :1], self.p)
+        return nn.functional.embedding(torch.cat([x, sign], dim=1), self.token) + self.position
+
+    def attention(self, e: Tensor) -> Tensor:
+        """Embedded tokens (N, 3, dim) -> what stands at "=" after it has looked at all three, (N, dim)."""
+        n, tokens, dim = e.shape
+        q = self.query(e[:, -1]).view(n, self.heads, 1, -1)  # nothing is read out anywhere else
+        k, v = (f(e).view(n, tokens, self.heads, -1).transpose(1, 2) for f in (self.key, self.value))
+        weights = (q @ k.mT / math.sqrt(dim / self.heads)).softmax(dim=-1)
+        return e[:, -1] + self.out((weights @ v).reshape(n, dim))
+
+    def body(self, e: Tensor) -> Tensor:
+        """Embedded tokens (N, 3, dim) -> logits (N, p)."""
+        return self.head(self.attention(e))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.embed(x))
+
+
+class ResidualMLP(nn.Module):
+    """r -> unembed(r + down(relu(up(r)))): one ReLU layer with its skip connection, and the logits.
+
+    Example:
+        >>> ResidualMLP(8, 32, 5)(torch.zeros(2, 8)).shape
+        torch.Size([2, 5])
+
+    Used in lesson 06.
+    """
+
+    def __init__(self, dim: int, width: int, n_out: int):
+        super().__init__()
+        self.up, self.down = nn.Linear(dim, width), nn.Linear(width, dim)
+        self.unembed = nn.Linear(dim, n_out, bias=False)
+
+    def forward(self, r: Tensor) -> Tensor:
+        return self.unembed(r + self.down(torch.relu(self.up(r))))
+
+
+def pair_transformer(
+    p: int = 113,
+    *,
+    dim: int = 128,
+    heads: int = 4,
+    width: int = 512,
+    generator: torch.Generator | None = None,
+) -> PairTransformer:
+    """The one-layer transformer of Nanda et al. 2023, without layer norm, which reads "a b =" and answers.
+
+        e = token[a, b, =] + position;   r = e_= + out(attention of "=" to all three);
+        logits = unembed(r + down(relu(up(r))))
+
+    The attention of the last token is all that is computed, since nothing else is read out.
+
+    Args:
+        p: number of symbols, and of logits.
+        dim: size of the residual stream, a multiple of `heads`.
+        width: units of the ReLU layer.
+        generator: where the weights are drawn from; None is torch's own.
+
+    Returns:
+        A `PairTransformer`, (N, 2) int64 -> (N, p). Weights are normal with variance 1/dim (tokens, positions
+        and maps out of the stream) or 1/width (`head.down`), biases zero.
+
+    Source: Nanda et al. 2023 (arXiv 2301.05217), section 3. Their unembedding also gives a logit to "=".
+
+    Example:
+        >>> model = pair_transformer(generator=torch.Generator().manual_seed(0))
+        >>> model(torch.tensor([[3, 4], [112, 0]])).shape, sum(w.numel() for w in model.parameters())
+        (torch.Size([2, 113]), 226688)
+
+    Used in lesson 06.
+    """
+    _check_pairs(p, width, "add", None)
+    if heads < 1 or dim < 1 or dim % heads:
+        raise ValueError(
+            f"dim must be a multiple of heads, so that each head has its share: got {dim}, {heads}"
+        )
+    with torch.device("meta"):  # so that no layer draws from torch's own generator as it is made
+        model = PairTransformer(p, dim, heads, width)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            fan_in = width if name == "head.down.weight" else dim
+            weight.zero_() if name.endswith("bias") else weight.normal_(0, fan_in**-0.5, generator=generator)
+    return model
+
+
 def _linear(n_in: int, n_out: int, bias: bool, generator: torch.Generator | None, scale: float) -> nn.Linear:
     # nn.Linear draws from torch's own generator as it is made: make it without, then draw by the same law.
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
@@ -63,6 +295,30 @@ def _linear(n_in: int, n_out: int, bias: bool, generator: torch.Generator | None
         for parameter in layer.parameters():
             parameter *= scale
     return layer
+
+
+def _embedding(
+    p: int, size: int, combine: str, generator: torch.Generator | None, scale: float
+) -> nn.Embedding:
+    table = nn.utils.skip_init(nn.Embedding, p, size)
+    with torch.no_grad():
+        if combine == "add":
+            table.weight.uniform_(-1 / math.sqrt(2 * p), 1 / math.sqrt(2 * p), generator=generator)
+        else:
+            table.weight.normal_(generator=generator)
+        table.weight *= scale
+    return table
+
+
+def _check_pairs(p: int, width: int, combine: str, dim: int | None) -> None:
+    if not (isinstance(p, int) and p >= 2 and isinstance(width, int) and width >= 1):
+        raise ValueError(f"p must be at least 2 symbols and width at least 1 unit, got {p!r} and {width!r}")
+    if combine not in ("add", "concatenate"):
+        raise ValueError(f"combine must be 'add' or 'concatenate', got {combine!r}")
+    if combine == "add" and dim is not None:
+        raise ValueError(f"an added embedding is as wide as the hidden layer: leave dim out, got dim={dim}")
+    if dim is not None and dim < 1:
+        raise ValueError(f"dim must be at least 1, got {dim}")
 
 
 def _check(widths: Sequence[int], activation: Callable[[], nn.Module], scale: float) -> None:
