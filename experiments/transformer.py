@@ -4,9 +4,9 @@
     python experiments/transformer.py --seeds 0 --steps 12000 --device cuda
 
 The setting is that of Nanda et al. 2023 (arXiv 2301.05217), section 3: p = 113, 30 % of all pairs, full
-batch, AdamW with learning rate 1e-3, weight decay 1 and betas 0.9, 0.98. As there, the cross-entropy is taken
-in float64, because in float32 it rounds to zero once the network is sure. A run that was stopped goes on where
-it was; the weights seen on the way lie in `experiments/runs/` until the recording is written.
+batch, AdamW with learning rate 1e-3, weight decay 1 and betas 0.9, 0.98. As there, the cross-entropy is
+taken in float64, because in float32 it rounds to zero once the network is sure. A run that was stopped
+goes on where it was; the weights seen on the way lie in `experiments/runs/` until the recording is written.
 """
 
 import argparse

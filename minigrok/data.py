@@ -1,11 +1,14 @@
-"""Data sets: points in the plane, which can be seen whole, tables of arithmetic, and scikit-learn's digits.
+"""Data sets: points in the plane, which can be seen whole, tables of arithmetic, and handwritten digits.
 
 All are functions of a seed: the same seed gives the same samples on every call. Points and pixels are float32
 with balanced classes; the pairs of an arithmetic table are int64; labels are int64.
 """
 
+import gzip
 import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -132,7 +135,7 @@ def xor(n: int, *, seed: int = 0, gap: float = 0.1) -> tuple[Tensor, Tensor]:
 
 
 class Arithmetic(NamedTuple):
-    """A table of arithmetic, split: pairs (a, b) x_train (n, 2) and x_test, results y_train (n,) and y_test."""
+    """A table of arithmetic, split: pairs (a, b) x_train (n, 2), x_test; results y_train (n,), y_test."""
 
     x_train: Tensor
     y_train: Tensor
@@ -242,7 +245,7 @@ def without_mirror(x: Tensor) -> Tensor:
 
 
 class Digits(NamedTuple):
-    """Handwritten digits: x_train (n, 64) and x_test (597, 64) float32 in [0, 1], labels int64 0 to 9."""
+    """Handwritten digits: pixels x_train (n, d) and x_test (m, d) float32 in [0, 1], labels int64 0 to 9."""
 
     x_train: Tensor
     y_train: Tensor
@@ -281,6 +284,70 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
     order = _spread_classes(y, seed)
     train, test = order[:n_train], order[most:]
     return Digits(x[train], y[train], x[test], y[test])
+
+
+def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
+    """The 28 x 28 handwritten digits of MNIST, read from the reader's own folder.
+
+    The folder is named by the environment variable MINIGROK_DATA and holds the four official files as
+    `MNIST/raw/train-images-idx3-ubyte.gz` and so on. It is only ever read.
+
+    Args:
+        n_train: number of training images, 1 to 60,000, drawn without regard to class; None takes all.
+        seed: which images train. For one seed a smaller set is the beginning of a larger one.
+
+    Returns:
+        `Digits` with x (n, 784) in [0, 1], row by row; always all 10,000 test images.
+
+    Raises:
+        FileNotFoundError: no folder, or a file missing in it.
+        ValueError: a file that is broken or not MNIST, by name.
+
+    Used in lesson 09 (its recording).
+    """
+    x_train, y_train = _idx_images("train", 60_000)
+    x_test, y_test = _idx_images("t10k", 10_000)
+    n_train = len(x_train) if n_train is None else n_train
+    if not (isinstance(n_train, int) and 1 <= n_train <= len(x_train)):
+        raise ValueError(f"n_train must be a whole number from 1 to {len(x_train)}, got {n_train!r}")
+    train = torch.randperm(len(x_train), generator=torch.Generator().manual_seed(seed))[:n_train]
+    return Digits(x_train[train], y_train[train], x_test, y_test)
+
+
+def _idx_images(part: str, n: int) -> tuple[Tensor, Tensor]:
+    pixels = _idx_bytes(f"{part}-images-idx3-ubyte.gz", [0x803, n, 28, 28])
+    labels = _idx_bytes(f"{part}-labels-idx1-ubyte.gz", [0x801, n])
+    return torch.from_numpy(pixels.reshape(n, 784) / np.float32(255)), torch.from_numpy(
+        labels.astype(np.int64)
+    )
+
+
+def _idx_bytes(name: str, header: list[int]) -> np.ndarray:
+    """The bytes of one of MNIST's files after its header, which must be the one expected."""
+    path = _own_folder() / "MNIST" / "raw" / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: MINIGROK_DATA must name a folder with MNIST/raw/{name}")
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as broken:
+        raise ValueError(f"{path} is not a whole gzip file ({broken}); fetch it again") from broken
+    start = 4 * len(header)
+    found = np.frombuffer(content[:start], dtype=">u4").tolist()
+    if found != header or len(content) != start + int(np.prod(header[1:])):
+        raise ValueError(
+            f"{path} is not MNIST's {name}: its header is {found} before {len(content) - start} bytes, "
+            f"expected {header} before {int(np.prod(header[1:]))}"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=start)
+
+
+def _own_folder() -> Path:
+    if not os.environ.get("MINIGROK_DATA"):
+        raise FileNotFoundError(
+            "MNIST does not come with the course. Put its four official files into a folder as "
+            "MNIST/raw/*.gz and set the environment variable MINIGROK_DATA to that folder"
+        )
+    return Path(os.environ["MINIGROK_DATA"])
 
 
 def _all_digits() -> tuple[Tensor, Tensor]:
