@@ -5,6 +5,8 @@ Look into a network:
     minigrok.networks    every affine map and every unit of a network, in one numbering
     minigrok.regions     the linear regions: exact in a plane and on a segment, counted around a point
 
+    minigrok.measures    progress measures: norm, sharpness, waves, symmetry, spread of features
+
 Have a network to look into:
 
     minigrok.models      the networks of the course, as plain torch modules
@@ -16,13 +18,14 @@ Have a network to look into:
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
 
-from minigrok import data, models, networks, recordings, regions, training
+from minigrok import data, measures, models, networks, recordings, regions, training
 
 __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
     "data",
+    "measures",
     "models",
     "networks",
     "recordings",

@@ -1,0 +1,903 @@
+"""Progress measures: one number for a network at one moment, to be followed through a run.
+
+    size and sharpness     weight_norm, hessian_trace
+    robustness             gradient_bound
+    waves on Z_p           fourier_power, inverse_participation, key_frequencies, restricted, excluded
+    symmetry               commutativity
+    spread of features     gram, matrix_entropy, mutual_information, perturbation_measures, sparsity
+    when it happened       first_reached
+
+A measure looks and changes nothing: neither weights, nor gradients, nor the model's mode. Where a function
+takes a model or its outputs, it takes a `training.Ensemble` of S networks too and then returns (S,) numbers.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from minigrok.networks import _check_model
+from minigrok.training import Ensemble
+
+# How many numbers of per-sample Jacobians are held at a time: 64 MiB in float32.
+_JACOBIAN = 2**24
+
+
+# --- size and sharpness -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def weight_norm(model: nn.Module) -> Tensor:
+    """The length of a network's weights, taken together as one long vector.
+
+        ||theta||_2 = sqrt(sum of the squares of all parameters), biases included
+
+    A tensor that a network uses in two places counts once.
+
+    Returns:
+        (), or (S,) for an `Ensemble`; NaN for a network with NaN among its weights.
+
+    Example:
+        >>> layer = nn.Linear(1, 2)
+        >>> _ = layer.weight.data.fill_(1.0), layer.bias.data.copy_(torch.tensor([1.0, 1.0]))
+        >>> weight_norm(layer)
+        tensor(2.)
+
+    Used in lessons 06 and 09.
+    """
+    squares = sum(p.square().reshape(_count(model), -1).sum(dim=1) for p in _parameters(model))
+    return _one_or_each(squares.sqrt(), model)
+
+
+def hessian_trace(
+    loss: Callable[[nn.Module], Tensor],
+    model: nn.Module,
+    *,
+    samples: int | None = 100,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Sharpness: the trace of the loss's matrix of second derivatives in the weights.
+
+        tr H = sum_j d^2 loss / d theta_j^2 ,   estimated by   mean over v of  v^T H v ,   v_j = +1 or -1
+
+    Every v is drawn by tossing a coin for each weight. Then v^T H v is tr H on average, and H itself is never
+    needed: its product with v is the gradient of (gradient . v). The estimate's variance is 2/samples times
+    the sum of the squares of H off the diagonal, so a diagonal H is found without error.
+
+    The second derivative of a ReLU network leaves out what happens as a unit changes sides: its slope jumps
+    there, and the trace sees only the smooth part on either side.
+
+    Args:
+        loss: `loss(model)` is the loss to differentiate, () or (S,) for an `Ensemble`, such as
+            `lambda model: classification_loss(model(x), y)`.
+        model: its parameters that require a gradient are theta.
+        samples: number of vectors v. None is the exact trace from one unit vector after another, which
+            takes as many products as there are weights: for small networks.
+        generator: where the coins come from; None is torch's own generator.
+
+    Returns:
+        (), or (S,) for an `Ensemble`, whose networks share no coin.
+
+    Raises:
+        ValueError: samples below 1, a loss of another shape, or one that does not depend on the parameters.
+
+    Source: Hutchinson 1990. As the sharpness of Tan & Huang 2023 (arXiv 2311.06597), section 3.
+
+    Example:
+        >>> point = nn.Linear(2, 1, bias=False)
+        >>> valley = lambda model: (model.weight**2 * torch.tensor([[3.0, 0.5]])).sum()
+        >>> hessian_trace(valley, point, samples=1), hessian_trace(valley, point, samples=None)
+        (tensor(7.), tensor(7.))
+
+    Used in lesson 09.
+    """
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be at least 1, or None for the exact trace; got {samples}")
+    weights = [p for p in _parameters(model) if p.requires_grad]
+    with torch.enable_grad():  # an observation runs without
+        value = loss(model)
+        _check_loss_value(value, model)
+        gradient = torch.autograd.grad(value.sum(), weights, create_graph=True, materialize_grads=True)
+        if samples is None:
+            products = [
+                _curvature(gradient, weights, v, _count(model)) for v in _unit_vectors(weights, model)
+            ]
+            return _one_or_each(torch.stack(products).sum(dim=0), model)
+        coins = ([_coins(w, generator) for w in weights] for _ in range(samples))
+        products = [_curvature(gradient, weights, v, _count(model)) for v in coins]
+    return _one_or_each(torch.stack(products).mean(dim=0), model)
+
+
+def _curvature(gradient: Sequence[Tensor], weights: list[Tensor], v: list[Tensor], count: int) -> Tensor:
+    """v^T H v of each network, (S,)."""
+    slope = sum((g * u).sum() for g, u in zip(gradient, v, strict=True))
+    if not slope.requires_grad:  # the loss is linear in the weights
+        return slope.new_zeros(count)
+    products = torch.autograd.grad(slope, weights, retain_graph=True, materialize_grads=True)
+    return sum((h * u).reshape(count, -1).sum(dim=1) for h, u in zip(products, v, strict=True))
+
+
+def _unit_vectors(weights: list[Tensor], model: nn.Module) -> Iterator[list[Tensor]]:
+    """Every weight once, at the same time in all networks: they do not touch each other's loss."""
+    count = _count(model)
+    for i, weight in enumerate(weights):
+        for j in range(weight.numel() // count):
+            v = [torch.zeros_like(w) for w in weights]
+            v[i].view(count, -1)[:, j] = 1
+            yield v
+
+
+def _coins(weight: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = "cpu" if generator is None else generator.device
+    return 2 * torch.randint(2, weight.shape, generator=generator, device=device).to(weight) - 1
+
+
+def _check_loss_value(value: Tensor, model: nn.Module) -> None:
+    expected = (len(model),) if isinstance(model, Ensemble) else ()
+    if not isinstance(value, Tensor) or value.shape != expected:
+        came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"loss(model) must be one number for each network, a tensor of shape {expected}; got {came}. "
+            "For a loss for each sample take the mean over the samples."
+        )
+    if not value.requires_grad:
+        raise ValueError(
+            "loss(model) does not depend on the model's parameters, or was computed without gradients: "
+            "compute it from model(x), not under torch.no_grad and without .detach() or .item()"
+        )
+
+
+def _parameters(model: nn.Module) -> list[Tensor]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch module with parameters, got {type(model).__name__}")
+    parameters = list(model.parameters())
+    if not parameters:
+        raise ValueError(f"{type(model).__name__} has no parameters to measure")
+    return parameters
+
+
+def _count(model: nn.Module) -> int:
+    return len(model) if isinstance(model, Ensemble) else 1
+
+
+def _one_or_each(values: Tensor, model: nn.Module) -> Tensor:
+    return values if isinstance(model, Ensemble) else values[0]
+
+
+# --- the gradient lemma -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GradientBound:
+    """Both sides of the gradient lemma, and what the right one is made of.
+
+    Attributes:
+        input_gradient: mean over samples of ||df/dx||^2, how fast the output moves with the input.
+        weight_gradient: mean over samples of ||df/dW1||^2, how fast it moves with the first layer.
+        weight_norm: ||W1||_F.
+        smallest_input: min over samples of ||x_i||.
+    """
+
+    input_gradient: float
+    weight_gradient: float
+    weight_norm: float
+    smallest_input: float
+
+    @property
+    def left(self) -> float:
+        """The mean squared input gradient."""
+        return self.input_gradient
+
+    @property
+    def right(self) -> float:
+        """What the lemma says `left` cannot exceed."""
+        return (self.weight_norm / self.smallest_input) ** 2 * self.weight_gradient
+
+
+def gradient_bound(
+    model: Callable[[Tensor], Tensor], x: Tensor, *, layer: nn.Linear | None = None
+) -> GradientBound:
+    """Both sides of the gradient lemma: flat in the first weights is flat in the input, if they are small.
+
+        mean_i ||df/dx (x_i)||^2  <=  ||W1||_F^2 / min_i ||x_i||^2  *  mean_i ||df/dW1 (x_i)||^2
+
+    It holds for every f(x) = g(W1 x + b1), whatever g: with d = dg/dz one has df/dx = W1^T d and
+    df/dW1 = d x^T, whose length is ||d|| ||x||. For f with several outputs all three lines hold for each
+    output, and ||.||^2 is summed over them: the squared Frobenius norm of the Jacobian.
+
+    Three steps lose something. The two sides are equal if all ||x_i|| are, W1 has rank one, and d lies
+    along its left singular vector; so always for one hidden unit and inputs of one length. The bias is not
+    part of W1: it moves where the gradients are taken and leaves the lemma as it is.
+
+    Both sides are computed by automatic differentiation of f, sample by sample, and not from the proof.
+
+    Args:
+        model: f, a module or a function, x (N, ...) -> (N, ...).
+        x: (N, ...), N samples of non-zero length. For a network of pairs: `model.embed(x)`, with
+            `model.body` as the model.
+        layer: the linear layer that reads x; default: the first `nn.Linear` of the module.
+
+    Returns:
+        A `GradientBound`, with .left and .right.
+
+    Raises:
+        ValueError: the layer does not read x itself (flattened), or reads it more than once; something
+            else reads x too; NaN; a sample of length 0; dropout or batch norm in training mode.
+
+    Source: Lemma 3.1 of Tan & Huang 2023 (arXiv 2311.06597), after Ma & Ying 2021. If f fits its targets
+    exactly, weight_gradient is at most half the trace of the Hessian of the loss mean_i ||f(x_i) - y_i||^2.
+
+    Example:
+        >>> one_unit = nn.Sequential(nn.Linear(2, 1), nn.Tanh(), nn.Linear(1, 1))
+        >>> bound = gradient_bound(one_unit, torch.tensor([[0.6, 0.8], [1.0, 0.0]]))
+        >>> abs(bound.left / bound.right - 1) < 1e-5  # one unit, inputs of length 1: no loss
+        True
+
+    Used in lesson 09.
+    """
+    if isinstance(model, nn.Module):
+        _check_model(model)
+    layer = _first_linear(model) if layer is None else layer
+    x = x.detach()
+    outputs = _check_reads(model, x, layer)
+    holder, weight = _Holder(model, layer), layer.weight.detach()
+
+    def squares(x: Tensor) -> tuple[Tensor, Tensor]:
+        def f(x: Tensor, weight: Tensor) -> Tensor:
+            return functional_call(holder, {"layer.weight": weight}, (x[None],)).flatten()
+
+        by_x, by_weight = jacrev(f, argnums=(0, 1))(x, weight)
+        return by_x.square().sum(), by_weight.square().sum()
+
+    chunk = max(1, _JACOBIAN // (outputs * weight.numel()))
+    by_x, by_weight = vmap(squares, chunk_size=chunk)(x)
+    smallest = x.flatten(1).norm(dim=1).min()
+    return GradientBound(by_x.mean().item(), by_weight.mean().item(), weight.norm().item(), smallest.item())
+
+
+class _Holder(nn.Module):
+    """Any function with one of its layers under a known name, so that its weight can be replaced."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], layer: nn.Linear):
+        super().__init__()
+        # Not the module itself: functional_call leaves a weight that it finds under two names changed.
+        self.function, self.layer = lambda x: function(x), layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def _first_linear(model: Callable) -> nn.Linear:
+    if isinstance(model, Ensemble):
+        raise TypeError("gradient_bound takes one network: call it with ensemble[s] for each s")
+    parts = model.modules() if isinstance(model, nn.Module) else ()
+    first = next((part for part in parts if isinstance(part, nn.Linear)), None)
+    if first is None:
+        raise ValueError(
+            f"found no nn.Linear in {type(model).__name__}: name the layer that reads x, layer=..."
+        )
+    return first
+
+
+@torch.no_grad()
+def _check_reads(model: Callable, x: Tensor, layer: nn.Linear) -> int:
+    """Make sure that f(x) = g(W1 x + b1); returns the number of outputs."""
+    lengths = x.flatten(1).norm(dim=1) if x.dim() > 1 and len(x) else x.new_zeros(1)
+    if not (lengths.isfinite() & (lengths > 0)).all():
+        raise ValueError(
+            f"expected x (N, ...) with samples of finite length above 0, got shape {tuple(x.shape)} and "
+            f"lengths from {lengths.min().item():g} to {lengths.max().item():g}"
+        )
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        outputs = model(x)
+    finally:
+        hook.remove()
+    if len(seen) != 1 or not torch.equal(seen[0], x.flatten(1)):
+        raise ValueError(
+            f"the lemma is about a first layer that reads x itself, once; for x {tuple(x.shape)} {layer} was "
+            f"called {len(seen)} times, on shapes {[tuple(z.shape) for z in seen[:3]]}. Hand in what the "
+            "layer reads as x, the rest of the network as the model, or name another layer."
+        )
+    closed = {"layer.weight": torch.zeros_like(layer.weight)}
+    holder = _Holder(model, layer)
+    if not torch.equal(*(functional_call(holder, closed, (z,)) for z in (x, torch.zeros_like(x)))):
+        raise ValueError(
+            f"with the weights of {layer} at 0 the output still depends on x: something else reads x too "
+            "(a skip connection?), and the lemma does not hold for such a network"
+        )
+    return outputs[0].numel()
+
+
+# --- waves on Z_p -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def fourier_power(table: Tensor, dim: int = 0, *, per_column: bool = False) -> Tensor:
+    """How much of a table over Z_p = {0 .. p-1} is a wave of each frequency, as a share of the whole.
+
+        share_k = P_k / sum_k P_k ,   P_k = |F_k|^2 + |F_{-k}|^2 ,   F_k = sum_a table[a] exp(-2 pi i k a / p)
+
+    A real wave cos(2 pi k a / p + phase) has F_k and F_{-k} alike, and no phase is told from another here. So
+    the two are one frequency, and k runs from 0 (the constant) to p // 2.
+
+    Args:
+        table: real numbers, with an axis for a = 0 .. p-1: an embedding (p, d), say.
+        dim: which axis that is.
+        per_column: shares within every column by itself, rather than of all columns together.
+
+    Returns:
+        (p // 2 + 1,), adding up to 1; with per_column (p // 2 + 1, *other axes). NaN where all is zero.
+
+    Raises:
+        ValueError: NaN in the table, fewer than 3 rows.
+
+    Source: the spectra of Nanda et al. 2023 (arXiv 2301.05217), section 4.
+
+    Example:
+        >>> a = torch.arange(7)
+        >>> wave = torch.cos(2 * torch.pi * 3 * a / 7 + 0.4)
+        >>> fourier_power(torch.stack([wave, 5 * wave], dim=1)).round(decimals=3)
+        tensor([0., 0., 0., 1.])
+
+    Used in lessons 04 and 06.
+    """
+    power = _power(table, dim)
+    power = power if per_column else _total(power)
+    return power / power.sum(dim=0)
+
+
+@torch.no_grad()
+def inverse_participation(table: Tensor, order: float = 2, *, dim: int = 0) -> Tensor:
+    """Inverse participation ratio: is a column one wave (1), or a mixture of K equal ones (1/K for order 2)?
+
+        IPR_r = sum_k share_k^r = sum_k P_k^r / (sum_k P_k)^r        r = order
+
+    with the power P_k of `fourier_power`, where k and -k are one frequency. K equal ones give K^(1-r). Taken
+    over k and -k apart, as |F_k|^(2r), a pure wave would have 2^(1-r).
+
+    Args:
+        table: real numbers, with an axis for a = 0 .. p-1.
+        order: r > 1.
+        dim: which axis that is.
+
+    Returns:
+        One number for each column: the shape of `table` without the axis `dim`. NaN for a column of zeros.
+        A constant column is one "wave", of frequency 0.
+
+    Raises:
+        ValueError: NaN in the table, fewer than 3 rows, an order of 1 or less.
+
+    Source: Gromov 2023 (arXiv 2301.02679).
+
+    Example:
+        >>> angle = 2 * torch.pi * torch.arange(7) / 7
+        >>> one, two = torch.cos(angle + 1), torch.cos(angle) + torch.sin(2 * angle)
+        >>> inverse_participation(torch.stack([one, two], dim=1))
+        tensor([1.0000, 0.5000])
+
+    Used in lesson 04.
+    """
+    if not order > 1:
+        raise ValueError(f"the order must be above 1 (the shares themselves always add up to 1), got {order}")
+    return fourier_power(table, dim, per_column=True).pow(order).sum(dim=0)
+
+
+@torch.no_grad()
+def key_frequencies(table: Tensor, n: int | None = None, *, share: float = 0.9, dim: int = 0) -> list[int]:
+    """The frequencies that carry a table over Z_p: the n strongest, or the fewest with enough of the power.
+
+    The constant (frequency 0) is left aside, and `share` is a share of the rest.
+
+    Args:
+        table: real numbers, with an axis for a = 0 .. p-1.
+        n: how many frequencies, 1 to p // 2. None: as many as `share` takes.
+        share: in (0, 1], the least share of the power they have together.
+        dim: which axis of the table is a.
+
+    Returns:
+        Frequencies from 1 to p // 2, in ascending order.
+
+    Raises:
+        ValueError: NaN, a table without waves (all rows the same), n or share out of range.
+
+    Example:
+        >>> angle = 2 * torch.pi * torch.arange(11) / 11
+        >>> table = 3 * torch.cos(5 * angle) + 2 * torch.cos(2 * angle) + 0.1 * torch.sin(angle) + 7
+        >>> key_frequencies(table, share=0.99), key_frequencies(table, 1)
+        ([2, 5], [5])
+
+    Used in lesson 06.
+    """
+    power = _total(_power(table, dim))
+    waves = power[1:]
+    if n is not None and not 1 <= n <= len(waves) or not 0 < share <= 1:
+        raise ValueError(
+            f"expected n from 1 to {len(waves)} (half of p, rounded down) or a share above 0 and at most 1, "
+            f"got n={n}, share={share}"
+        )
+    rounding = (table.shape[dim] * torch.finfo(power.dtype).eps) ** 2
+    if not waves.sum() > rounding * power.sum():
+        raise ValueError("this table has no waves: its rows are all the same, up to rounding")
+    strongest = waves.argsort(descending=True, stable=True)
+    if n is None:
+        before = waves[strongest].cumsum(dim=0)[:-1]
+        n = 1 + int((before < share * waves.sum()).sum())
+    return sorted((strongest[:n] + 1).tolist())
+
+
+def restricted(logits: Tensor, frequencies: Iterable[int]) -> Tensor:
+    """The logits with nothing left of them but waves of a + b at the key frequencies, and their mean.
+
+        restricted = mean + projection of the logits onto   cos(w_k (a+b)), sin(w_k (a+b)),   w_k = 2 pi k / p
+
+    for every output by itself, over the whole table of pairs (a, b). What is left depends on a + b (mod p)
+    alone. A low loss of these logits says that the frequencies are *enough* for what the network does.
+
+    Args:
+        logits: (..., p*p, c) over the whole table, in the order a * p + b.
+        frequencies: whole numbers from 1 to p // 2.
+
+    Returns:
+        The shape of the logits. Together with `excluded`: restricted + excluded = logits + mean.
+
+    Raises:
+        ValueError: a number of rows that is no square, a frequency out of range.
+
+    Source: Nanda et al. 2023 (arXiv 2301.05217), section 5.1.
+
+    Example:
+        >>> a, b = torch.cartesian_prod(torch.arange(5), torch.arange(5)).T
+        >>> clock = torch.cos(2 * torch.pi * 2 * (a + b) / 5)[:, None]
+        >>> table = clock + torch.cos(2 * torch.pi * 2 * a / 5)[:, None] + 3
+        >>> torch.allclose(restricted(table, [2]), clock + 3, atol=1e-5)
+        True
+
+    Used in lesson 06.
+    """
+    return _waves_of_the_sum(logits, [0, *_check_frequencies(frequencies, _check_logits(logits))])
+
+
+def excluded(logits: Tensor, frequencies: Iterable[int]) -> Tensor:
+    """The logits without their waves of a + b at the key frequencies, and with everything else.
+
+        excluded = logits - projection onto   cos(w_k (a+b)), sin(w_k (a+b)),   w_k = 2 pi k / p
+
+    A high loss of these logits says that the network *needs* the frequencies. On the training pairs it
+    rises as the waves take over from what was learnt by heart; so the paper takes it there.
+
+    Args, errors and source as in `restricted`.
+
+    Returns:
+        The shape of the logits, with the mean over all pairs unchanged.
+
+    Example:
+        >>> a, b = torch.cartesian_prod(torch.arange(5), torch.arange(5)).T
+        >>> clock = torch.cos(2 * torch.pi * 2 * (a + b) / 5)[:, None]
+        >>> torch.allclose(excluded(clock + 3, [2]), torch.tensor(3.0), atol=1e-5)
+        True
+
+    Used in lesson 06.
+    """
+    return logits - _waves_of_the_sum(logits, _check_frequencies(frequencies, _check_logits(logits)))
+
+
+def _waves_of_the_sum(logits: Tensor, frequencies: list[int]) -> Tensor:
+    """The projection of logits (..., p*p, c) onto waves of a + b: the mean for each sum, then filtered."""
+    p = math.isqrt(logits.shape[-2])
+    numbers = torch.arange(p, device=logits.device)
+    total = (numbers[:, None] + numbers).flatten() % p
+    by_sum = torch.zeros_like(logits[..., :p, :]).index_add(-2, total, logits) / p  # every sum has p pairs
+    keep = logits.new_zeros(p // 2 + 1, 1)
+    keep[frequencies] = 1
+    waves = torch.fft.irfft(torch.fft.rfft(by_sum, dim=-2) * keep, n=p, dim=-2)
+    return waves.index_select(-2, total)
+
+
+def _power(table: Tensor, dim: int) -> Tensor:
+    """The power P_k, (p // 2 + 1, *other axes)."""
+    if not isinstance(table, Tensor) or not table.is_floating_point():
+        kind = table.dtype if isinstance(table, Tensor) else type(table).__name__
+        raise TypeError(f"expected a table of real numbers, a torch tensor of floats, got {kind}")
+    if not -table.dim() <= dim < table.dim() or table.shape[dim] < 3:
+        raise ValueError(
+            f"expected a table with an axis dim={dim} for the numbers 0 .. p-1 and p of at least 3, "
+            f"got shape {tuple(table.shape)}"
+        )
+    if not table.isfinite().all():
+        raise ValueError("the table has NaN or infinite entries: it has no Fourier spectrum")
+    p = table.shape[dim]
+    power = torch.fft.rfft(table.movedim(dim, 0), dim=0).abs().square()
+    power[1 : (p + 1) // 2] *= 2  # k and -k; only k = 0, and k = p / 2 for even p, are their own mirror
+    return power
+
+
+def _total(power: Tensor) -> Tensor:
+    return power.reshape(len(power), -1).sum(dim=1)
+
+
+def _check_logits(logits: Tensor) -> int:
+    rows = logits.shape[-2] if logits.dim() > 1 else 0
+    p = math.isqrt(rows)
+    if p < 3 or p * p != rows:
+        raise ValueError(
+            "expected logits (..., p*p, outputs) on the whole table of pairs in the order a * p + b, got "
+            f"shape {tuple(logits.shape)}, and {rows} is not the square of a number from 3. Make a table "
+            "(p, p, outputs) flat with logits.flatten(0, 1); logits of the training pairs are not enough."
+        )
+    return p
+
+
+def _check_frequencies(frequencies: Iterable[int], p: int) -> list[int]:
+    frequencies = [int(k) for k in frequencies]
+    wrong = [k for k in frequencies if not 1 <= k <= p // 2]
+    if wrong:
+        raise ValueError(
+            f"frequencies on Z_{p} are whole numbers from 1 to {p // 2} (p - k is the same wave as k, and 0 "
+            f"the mean), got {wrong}"
+        )
+    return frequencies
+
+
+# --- symmetry -----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def commutativity(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The share of pairs for which a network gives the same answer to (a, b) and to (b, a).
+
+        mean over pairs of   [ argmax f(a, b) = argmax f(b, a) ]
+
+    Whether the answer is right plays no part. Two traps: on training pairs whose mirror is trained too it
+    is 1 as soon as all is learnt by heart; and where one shared table is added up, f(a, b) = f(b, a)
+    whatever was learnt. So measure on pairs whose mirror is in neither (`data.without_mirror`), with separate
+    tables. Pairs (a, a) agree always.
+
+    Args:
+        model: x (N, 2) -> (N, outputs), or an `Ensemble`.
+        x: (N, 2) int64, the pairs.
+
+    Returns:
+        (), or (S,) for an `Ensemble`; NaN where any output is NaN or infinite.
+
+    Source: the abelian test of Tan & Huang 2023 (arXiv 2311.06597), section 4.
+
+    Example:
+        >>> left = lambda x: nn.functional.one_hot(x[:, 0], 3).float()  # answers a, never mind b
+        >>> commutativity(left, torch.tensor([[0, 1], [2, 2], [1, 0], [2, 1]]))
+        tensor(0.2500)
+
+    Used in lesson 09.
+    """
+    if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
+        raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
+    there, back = model(x), model(x.flip(-1))
+    share = (there.argmax(dim=-1) == back.argmax(dim=-1)).to(there.dtype).mean(dim=-1)
+    finite = (there.isfinite() & back.isfinite()).all(dim=-1).all(dim=-1)
+    return share.where(finite, torch.nan)
+
+
+# --- spread of features -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def gram(features: Tensor) -> Tensor:
+    """The Gram matrix of a batch of features: the cosine between the features of every two samples.
+
+        R = Z Z^T ,   with the rows of Z scaled to length 1
+
+    Args:
+        features: (N, d), or (S, N, d) of an `Ensemble`.
+
+    Returns:
+        (N, N) or (S, N, N), float64: symmetric, ones on the diagonal, no eigenvalue below 0.
+
+    Raises:
+        ValueError: fewer than 2 samples, NaN, or a sample whose features are all zero: it has no direction.
+
+    Source: Tan & Huang 2023 (arXiv 2311.06597), section 5.
+
+    Example:
+        >>> gram(torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])).round(decimals=3)
+        tensor([[1.0000, 0.0000, 0.7070],
+                [0.0000, 1.0000, 0.7070],
+                [0.7070, 0.7070, 1.0000]], dtype=torch.float64)
+
+    Used in lesson 09.
+    """
+    _check_features(features)
+    z = _to_float64(features)
+    lengths = z.norm(dim=-1, keepdim=True)
+    if (lengths == 0).any():
+        silent = (lengths[..., 0] == 0).nonzero().tolist()
+        raise ValueError(
+            f"the features of {len(silent)} samples are all zero (the first at {silent[0]}): they have no "
+            "direction. Leave these samples out, or take the values before the ReLU."
+        )
+    z = z / lengths
+    return z @ z.mT
+
+
+@torch.no_grad()
+def matrix_entropy(R: Tensor, alpha: float = 1.0) -> Tensor:
+    """Matrix entropy: in how many directions a batch of features spreads, as a logarithm.
+
+        H_alpha(R) = log tr((R/n)^alpha) / (1 - alpha) ,      H_1(R) = -tr((R/n) log(R/n))
+
+    It is the entropy of the eigenvalues of R/n, which are shares: none is negative, and they add up to 1. It
+    is 0 if all samples have one direction, and log n if all are orthogonal, so the batch must have the same
+    n wherever two values are compared. H_1 is von Neumann's entropy, and H_2 = 2 log n - 2 log ||R||_F.
+
+    Args:
+        R: (..., n, n) from `gram`.
+        alpha: above 0. 1 is the limit of the first formula; larger ones look more at the large eigenvalues.
+
+    Returns:
+        (...), float64, natural logarithm.
+
+    Raises:
+        ValueError: not a Gram matrix of unit vectors (not symmetric, diagonal not 1, a negative eigenvalue),
+            NaN, alpha not above 0.
+
+    Source: Tan & Huang 2023 (arXiv 2311.06597), section 5, after Sanchez Giraldo, Rao & Principe 2014.
+
+    Example:
+        >>> matrix_entropy(torch.eye(4)), matrix_entropy(torch.ones(4, 4)).abs() < 1e-12
+        (tensor(1.3863, dtype=torch.float64), tensor(True))
+
+    Used in lesson 09.
+    """
+    if not 0 < alpha < math.inf:
+        raise ValueError(f"alpha must be a finite number above 0 (1 is von Neumann's entropy), got {alpha}")
+    _check_gram(R)
+    n = R.shape[-1]
+    shares = torch.linalg.eigvalsh(_to_float64(R)) / n
+    if shares.min() < -_tolerance(R):
+        raise ValueError(
+            f"R has a negative eigenvalue ({shares.min() * n:.3g}), so it is not the Gram matrix of any "
+            "features: make it with gram(features)"
+        )
+    # What is zero but for rounding is zero: small alphas would see it.
+    shares = shares.where(shares > n * torch.finfo(torch.float64).eps, 0)
+    if alpha == 1:
+        return -torch.xlogy(shares, shares).sum(dim=-1)
+    return shares.pow(alpha).sum(dim=-1).log() / (1 - alpha)
+
+
+def mutual_information(R1: Tensor, R2: Tensor, alpha: float = 1.0) -> Tensor:
+    """Matrix mutual information: what two sets of features of the same samples have in common.
+
+        I(R1; R2) = H(R1) + H(R2) - H(R1 o R2) ,      o: entry by entry
+
+    R1 o R2 is the Gram matrix of the pairs (products z1_i z2_i^T of the two features). For alpha = 1,
+    0 <= I <= min(H(R1), H(R2)): it is the quantum mutual information of the mixture of these pairs. Of a
+    thing with itself it is at most H(R), and equal to it where all features are either parallel or
+    orthogonal.
+
+    Args:
+        R1, R2: (..., n, n) from `gram`, of the same samples in the same order.
+        alpha: as in `matrix_entropy`.
+
+    Returns:
+        (...), float64, natural logarithm.
+
+    Raises:
+        ValueError: two shapes, and all that `matrix_entropy` refuses.
+
+    Source: the definition of Tan & Huang 2023 (arXiv 2311.06597), section 5.
+
+    Example:
+        >>> mutual_information(torch.eye(4), torch.eye(4))
+        tensor(1.3863, dtype=torch.float64)
+
+    Used in lesson 09.
+    """
+    for R in (R1, R2):
+        _check_gram(R)
+    if R1.shape != R2.shape:
+        raise ValueError(
+            "expected two Gram matrices of the same samples, got shapes "
+            f"{tuple(R1.shape)} and {tuple(R2.shape)}"
+        )
+    return matrix_entropy(R1, alpha) + matrix_entropy(R2, alpha) - matrix_entropy(R1 * R2, alpha)
+
+
+@dataclass(frozen=True)
+class PerturbationMeasures:
+    """Entropy and mutual information of features under noise, and how far the noise has moved them.
+
+    Each is () or, for an `Ensemble`, (S,), float64, natural logarithm.
+
+    Attributes:
+        pe: perturbed entropy, H of the later features of perturbed inputs.
+        pmi: perturbed mutual information, I of first and later features of perturbed inputs.
+        entropy, information: the same two of the inputs as they are.
+    """
+
+    pe: Tensor
+    pmi: Tensor
+    entropy: Tensor
+    information: Tensor
+
+    @property
+    def ed(self) -> Tensor:
+        """Entropy difference, |pe - entropy|. The signed one may pass through 0 while this one touches it."""
+        return (self.pe - self.entropy).abs()
+
+    @property
+    def mid(self) -> Tensor:
+        """Mutual information difference, |pmi - information|."""
+        return (self.pmi - self.information).abs()
+
+
+@torch.no_grad()
+def perturbation_measures(
+    first: Callable[[Tensor], Tensor],
+    later: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    sigma: float,
+    generator: torch.Generator | None = None,
+    alpha: float = 1.0,
+) -> PerturbationMeasures:
+    """PE, PMI, ED and MID: what noise on the inputs does to the spread of a network's features.
+
+        x' = x + noise ,  noise ~ N(0, sigma^2) for every number ,   z1 = first(.), z2 = later(.)
+        PE  = H(R2')            ED  = |H(R2') - H(R2)|
+        PMI = I(R1'; R2')       MID = |I(R1'; R2') - I(R1; R2)|
+
+    R is the Gram matrix of the features, of x' where primed. z1 stands for the input, z2 for what the network
+    makes of it. The paper gives no sign to the two differences; here they are absolute, and the signed ones
+    are `pe - entropy` and `pmi - information`.
+
+    Args:
+        first: x -> features (N, d1) of the first layer. An `Ensemble`'s may be (S, N, d1).
+        later: x -> features (N, d2) of a later layer.
+        x: real vectors (N, ...): pixels; or the embeddings `model.embed(x)`, with `first` and `later`
+            acting on these.
+        sigma: standard deviation of the noise in units of x (the paper: 0.1 for pixels, 0.4 for embeddings).
+        generator: where the noise comes from; None is torch's own generator.
+        alpha: as in `matrix_entropy`.
+
+    Returns:
+        A `PerturbationMeasures`. One draw of noise and one batch: average over several. Values depend on
+        N through log N, so compare at the same N.
+
+    Raises:
+        TypeError: x holds whole numbers. Noise on the number of a token means nothing.
+        ValueError: sigma negative or NaN, and all that `gram` refuses.
+
+    Source: Tan & Huang 2023 (arXiv 2311.06597), section 5.
+
+    Example:
+        >>> first, later = nn.Linear(3, 8), nn.Sequential(nn.Linear(3, 8), nn.Tanh())
+        >>> still = perturbation_measures(first, later, torch.randn(20, 3), sigma=0.0)
+        >>> still.ed, still.mid
+        (tensor(0., dtype=torch.float64), tensor(0., dtype=torch.float64))
+
+    Used in lesson 09.
+    """
+    if not x.is_floating_point():
+        raise TypeError(
+            f"noise needs real vectors, got x of {x.dtype}. For pairs of numbers hand in model.embed(x), and "
+            "functions that act on embeddings."
+        )
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"sigma must be a finite number, 0 or more, in units of x; got {sigma}")
+    device = "cpu" if generator is None else generator.device
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+    entropy, information = _entropy_and_information(first, later, x, alpha)
+    pe, pmi = _entropy_and_information(first, later, x + sigma * noise, alpha)
+    return PerturbationMeasures(pe, pmi, entropy, information)
+
+
+def _entropy_and_information(
+    first: Callable, later: Callable, x: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
+    R1, R2 = gram(first(x)), gram(later(x))
+    return matrix_entropy(R2, alpha), mutual_information(R1, R2, alpha)
+
+
+@torch.no_grad()
+def sparsity(features: Tensor) -> Tensor:
+    """The share of a batch's features that are exactly zero, as a ReLU makes them.
+
+    Args:
+        features: (N, d), or (S, N, d) of an `Ensemble`.
+
+    Returns:
+        () or (S,), in the dtype of the features. 1 is a network whose units are all silent.
+
+    Raises:
+        ValueError: NaN, or fewer than 2 samples.
+
+    Example:
+        >>> sparsity(torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
+        tensor(0.7500)
+    """
+    _check_features(features)
+    return (features == 0).to(features.dtype).mean(dim=(-2, -1))
+
+
+def _to_float64(t: Tensor) -> Tensor:
+    return (t.cpu() if t.device.type == "mps" else t).to(torch.float64)  # Apple's devices have none
+
+
+def _tolerance(R: Tensor) -> float:
+    return math.sqrt(torch.finfo(R.dtype).eps)
+
+
+def _check_features(features: Tensor) -> None:
+    if features.dim() < 2 or features.shape[-2] < 2 or not features.shape[-1]:
+        raise ValueError(
+            "expected features (N, d) of at least 2 samples (what is measured lies between samples), got "
+            f"shape {tuple(features.shape)}; flatten images with .flatten(1)"
+        )
+    if not features.isfinite().all():
+        raise ValueError("the features are NaN or infinite for some samples: the network has diverged")
+
+
+def _check_gram(R: Tensor) -> None:
+    if R.dim() < 2 or R.shape[-1] != R.shape[-2] or R.shape[-1] < 2 or not R.is_floating_point():
+        raise ValueError(
+            f"expected a Gram matrix (n, n) of floats with n of at least 2, got {R.dtype} {tuple(R.shape)}: "
+            "make it with gram(features)"
+        )
+    off = (R.diagonal(dim1=-2, dim2=-1) - 1).abs().max()
+    crooked = (R - R.mT).abs().max()
+    if not (off <= _tolerance(R) and crooked <= _tolerance(R)):  # NaN is refused too
+        raise ValueError(
+            f"expected a symmetric matrix with ones on the diagonal, got a diagonal that is off by {off:.3g} "
+            f"and a difference of {crooked:.3g} from the transpose: make it with gram(features)"
+        )
+
+
+# --- when it happened ---------------------------------------------------------------------------------------
+
+
+def first_reached(
+    steps: Sequence[int] | np.ndarray, values: Sequence | np.ndarray | Tensor, level: float
+) -> np.ndarray | float:
+    """The first *observed* step at which a quantity was at its level or above; NaN if not by the end.
+
+        first_reached = min { steps[t] : values[t] >= level }
+
+    The run was looked at only now and then: the level was reached at some step after the observation before
+    and no later than this one. NaN does not say "never", it says "not by step steps[-1]"; count these runs
+    instead of leaving them out of a median. A level reached and lost again counts from the first time.
+
+    Args:
+        steps: (T,), ascending: `run.steps`.
+        values: (T,), or (T, S) for S networks: `run["test accuracy"]`. NaN reaches no level.
+        level: the level. For a quantity that falls, hand in -values and -level.
+
+    Returns:
+        A float for (T,), float64 (S,) for (T, S).
+
+    Raises:
+        ValueError: no observations, other lengths, steps that do not ascend, a level that is NaN.
+
+    Example:
+        >>> first_reached([0, 10, 100], [[0.1, 0.2], [0.5, 0.3], [1.0, 0.4]], 0.5)
+        array([10., nan])
+        >>> first_reached([0, 10, 100], [0.1, 0.5, 1.0], 0.95)
+        100.0
+
+    Used in lessons 04, 07 and 09.
+    """
+    steps, values = np.asarray(steps), np.asarray(values)
+    if steps.ndim != 1 or not len(steps) or values.shape[:1] != steps.shape or (np.diff(steps) <= 0).any():
+        raise ValueError(
+            "expected steps (T,) in ascending order, at least one, and as many values, (T,) or (T, S); got "
+            f"steps of shape {steps.shape} and values of shape {values.shape}"
+        )
+    if math.isnan(level):
+        raise ValueError("the level is NaN, which nothing reaches")
+    reached = values >= level
+    when = np.where(reached.any(axis=0), steps[reached.argmax(axis=0)], np.nan)
+    return when if when.ndim else float(when)
