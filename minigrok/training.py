@@ -329,6 +329,7 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
 
         cross_entropy:  mean over samples of  -log softmax(logits)[y]
         squared_error:  mean over samples *and* classes of  (logits - onehot(y))^2
+        stablemax:      mean over samples of  -log stablemax(logits)[y]
 
     The squared error is that of `nn.MSELoss` on one-hot labels, as in the code of Omnigrok (Liu et al. 2022)
     and of Humayun et al. 2024; summed over 10 classes it would be ten times as large.
@@ -351,6 +352,10 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
     _check_loss(loss)
     if loss == "squared_error":
         return (logits - F.one_hot(y, logits.shape[-1])).square().mean(dim=(-2, -1))
+    if loss == "stablemax":
+        s = _stable(logits)
+        right = s.take_along_dim(y.expand(s.shape[:-1])[..., None], dim=-1)[..., 0]
+        return (s.sum(dim=-1).log() - right.log()).mean(dim=-1)
     if logits.dim() == 2:
         return F.cross_entropy(logits, y)
     return F.cross_entropy(logits.mT, y.expand(logits.shape[:2]), reduction="none").mean(dim=-1)
@@ -473,8 +478,124 @@ def swap_loss(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _check_loss(loss: str) -> None:
-    if loss not in ("cross_entropy", "squared_error"):
-        raise ValueError(f"loss must be 'cross_entropy' or 'squared_error', got {loss!r}")
+    if loss not in ("cross_entropy", "squared_error", "stablemax"):
+        raise ValueError(f"loss must be 'cross_entropy', 'squared_error' or 'stablemax', got {loss!r}")
+
+
+# --- three ways said to bring grokking forward --------------------------------------------------------------
+
+
+def stablemax(logits: Tensor) -> Tensor:
+    """Probabilities like softmax's, but with a slope in place of the exponential.
+
+        stablemax(z)_i = s(z_i) / sum_j s(z_j) ,    s(z) = z + 1 where z >= 0,  1 / (1 - z) where z < 0
+
+    In float32 a softmax is exactly 1 once the right logit is about 17 above all others: the loss of that
+    sample and its gradient are then exactly 0 (Softmax Collapse). Here the share of the others falls like
+    one over the logit instead, and no gradient is rounded away.
+
+    Args:
+        logits: (..., C), of a real dtype.
+
+    Returns:
+        (..., C), none below 0, adding up to 1 over the last axis. Differentiable.
+
+    Source: Prieto et al. 2025 (arXiv 2501.04697). As a loss: `classification_loss(logits, y, "stablemax")`.
+
+    Example:
+        >>> stablemax(torch.tensor([3.0, 0.0, -1.0]))  # 4, 1 and 1/2 as shares of 5.5
+        tensor([0.7273, 0.1818, 0.0909])
+
+    Used in lesson 07.
+    """
+    s = _stable(logits)
+    return s / s.sum(dim=-1, keepdim=True)
+
+
+def _stable(z: Tensor) -> Tensor:
+    # Without torch.where, whose unused side would bring NaN into the gradient at z = 1. At z = 0 clamp's
+    # slope is 1 and relu's 0: together the 1 that s has there.
+    return z.clamp(min=0) + 1 / (1 + F.relu(-z))
+
+
+@torch.no_grad()
+def grokfast(
+    parameters: Iterable[Tensor], memory: dict[Tensor, Tensor], *, alpha: float = 0.98, lamb: float = 2.0
+) -> None:
+    """Grokfast: strengthen the slow part of the gradient. Call it after backward, before the optimizer.
+
+        m <- alpha m + (1 - alpha) g ,    g <- g + lamb m ,      m of the first call: g itself
+
+    Args:
+        parameters: their gradients g are changed in place; one without a gradient is passed over. It works
+            number by number, so an `Ensemble` needs nothing special.
+        memory: holds m from one call to the next. Begin with {}; one dict a run. It is not in a checkpoint.
+        alpha: how slow the memory is, 0 to 1: it forgets over about 1 / (1 - alpha) updates.
+        lamb: how much of it is added, 0 or more. A gradient that stays the same becomes 1 + lamb times as
+            long; AdamW divides that factor out again, unless gradients point elsewhere from time to time.
+
+    Source: Lee et al. 2024 (arXiv 2405.20233), Grokfast-EMA, with their numbers for addition.
+
+    Example:
+        >>> w, memory = nn.Parameter(torch.zeros(2)), {}
+        >>> for g in ([1.0, 0.0], [0.0, 1.0]):
+        ...     w.grad = torch.tensor(g)
+        ...     grokfast([w], memory, alpha=0.5, lamb=2.0)
+        ...     print(w.grad)
+        tensor([3., 0.])
+        tensor([1., 2.])
+
+    Used in lesson 07.
+    """
+    if not (0 <= alpha < 1 and 0 <= lamb < math.inf):
+        raise ValueError(f"alpha must be at least 0 and below 1, lamb at least 0; got {alpha} and {lamb}")
+    for weight in parameters:
+        if weight.grad is None:
+            continue
+        if weight not in memory:
+            memory[weight] = weight.grad.clone()
+        slow = memory[weight].lerp_(weight.grad, 1 - alpha)
+        weight.grad.add_(slow, alpha=lamb)
+
+
+@torch.no_grad()
+def perp_grad(parameters: Iterable[Tensor], *, stacked: bool = False) -> None:
+    """PerpGrad: take away the part of each gradient that only rescales. Call it between backward and step.
+
+        g <- g - (w.g / w.w) w ,   then rescaled to the length g had before; one tensor w at a time
+
+    Where a network has fitted all, larger logits lower the loss for ever, and that is the direction w itself.
+    What is left turns the weights without changing their length, to first order; a finite step at right
+    angles still lengthens them.
+
+    Args:
+        parameters: their gradients are changed in place; one without a gradient is passed over. Where w is
+            zero, g stays; where nothing but rescaling was in g, it becomes zero.
+        stacked: True for the parameters of an `Ensemble`, whose first axis is that of the networks: each
+            network's slice is then a tensor of its own.
+
+    Source: Prieto et al. 2025 (arXiv 2501.04697); one tensor at a time and the length as in their code.
+
+    Example:
+        >>> w = nn.Parameter(torch.tensor([2.0, 0.0]))
+        >>> w.grad = torch.tensor([3.0, 4.0])
+        >>> perp_grad([w])
+        >>> w.grad
+        tensor([0., 5.])
+
+    Used in lesson 07.
+    """
+    for weight in parameters:
+        if weight.grad is None:
+            continue
+        rows = len(weight) if stacked else 1
+        w, g = weight.reshape(rows, -1), weight.grad.reshape(rows, -1)
+        w = F.normalize(w, dim=1)  # of length 1; zero (and what is shorter than 1e-12) stays
+        across = g - (w * g).sum(dim=1, keepdim=True) * w
+        before, after = g.norm(dim=1, keepdim=True), across.norm(dim=1, keepdim=True)
+        # What rounding leaves of a parallel gradient has no direction and must not be blown up.
+        noise = after <= 8 * torch.finfo(g.dtype).eps * before
+        weight.grad.copy_((across * torch.where(noise, 0, before / after)).view_as(weight))
 
 
 # --- the loop's parts ---------------------------------------------------------------------------------------
