@@ -332,7 +332,7 @@ def _idx_bytes(name: str, header: list[int]) -> np.ndarray:
     except (OSError, EOFError) as broken:
         raise ValueError(f"{path} is not a whole gzip file ({broken}); fetch it again") from broken
     start = 4 * len(header)
-    found = np.frombuffer(content[:start], dtype=">u4").tolist()
+    found = np.frombuffer(content[:start].ljust(start, b"\0"), dtype=">u4").tolist()
     if found != header or len(content) != start + int(np.prod(header[1:])):
         raise ValueError(
             f"{path} is not MNIST's {name}: its header is {found} before {len(content) - start} bytes, "
