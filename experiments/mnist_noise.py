@@ -2,12 +2,12 @@
 
     MINIGROK_DATA=folder python experiments/mnist_noise.py      # about an hour on one CPU core
 
-The setting is Omnigrok's (Liu et al. 2022, arXiv 2210.01117): 784-200-200-10 with ReLU, squared error, AdamW
-with learning rate 1e-3 and weight decay 0.01, batches of 200 from 1,000 images, initialisation times 8. The
-noise is that of Tan & Huang 2023 (arXiv 2311.06597), section 4: sigma = max(0.06 (1 - accuracy), 0.03) with the
-accuracy on the training images. Each seed has its own images, first weights and order of batches, and both its
-networks share them. All ten train as one batched model. A run that was stopped goes on where it was; the
-weights seen on the way lie in `experiments/runs/` until the recording is written.
+The setting is Omnigrok's (Liu et al. 2022, arXiv 2210.01117): 784-200-200-10 with ReLU, squared error,
+AdamW with learning rate 1e-3 and weight decay 0.01, batches of 200 from 1,000 images, initialisation times 8.
+The noise is that of Tan & Huang 2023 (arXiv 2311.06597), section 4: sigma = max(0.06 (1 - accuracy), 0.03)
+with the accuracy on the training images. Each seed has its own images, first weights and order of batches,
+and both its networks share them. All ten train as one batched model. A run that was stopped goes on where it
+was; the weights seen on the way lie in `experiments/runs/` until the recording is written.
 """
 
 import argparse
