@@ -534,14 +534,14 @@ def _check_logits(logits: Tensor) -> int:
 
 
 def _check_frequencies(frequencies: Iterable[int], p: int) -> list[int]:
-    frequencies = [int(k) for k in frequencies]
-    wrong = [k for k in frequencies if not 1 <= k <= p // 2]
+    frequencies = list(frequencies)
+    wrong = [k for k in frequencies if k not in range(1, p // 2 + 1)]
     if wrong:
         raise ValueError(
             f"frequencies on Z_{p} are whole numbers from 1 to {p // 2} (p - k is the same wave as k, and 0 "
             f"the mean), got {wrong}"
         )
-    return frequencies
+    return [int(k) for k in frequencies]
 
 
 # --- symmetry -----------------------------------------------------------------------------------------------
