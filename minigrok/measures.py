@@ -18,14 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
 
 from minigrok.networks import _check_model
 from minigrok.training import Ensemble
-
-# How many numbers of per-sample Jacobians are held at a time: 64 MiB in float32.
-_JACOBIAN = 2**24
-
 
 # --- size and sharpness -------------------------------------------------------------------------------------
 
@@ -176,21 +171,16 @@ class GradientBound:
     """Both sides of the gradient lemma, and what the right one is made of.
 
     Attributes:
-        input_gradient: mean over samples of ||df/dx||^2, how fast the output moves with the input.
+        left: mean over samples of ||df/dx||^2, how fast the output moves with the input.
         weight_gradient: mean over samples of ||df/dW1||^2, how fast it moves with the first layer.
         weight_norm: ||W1||_F.
         smallest_input: min over samples of ||x_i||.
     """
 
-    input_gradient: float
+    left: float
     weight_gradient: float
     weight_norm: float
     smallest_input: float
-
-    @property
-    def left(self) -> float:
-        """The mean squared input gradient."""
-        return self.input_gradient
 
     @property
     def right(self) -> float:
@@ -198,6 +188,7 @@ class GradientBound:
         return (self.weight_norm / self.smallest_input) ** 2 * self.weight_gradient
 
 
+@torch.enable_grad()  # an observation runs without
 def gradient_bound(
     model: Callable[[Tensor], Tensor], x: Tensor, *, layer: nn.Linear | None = None
 ) -> GradientBound:
@@ -213,7 +204,8 @@ def gradient_bound(
     along its left singular vector; so always for one hidden unit and inputs of one length. The bias is not
     part of W1: it moves where the gradients are taken and leaves the lemma as it is.
 
-    Both sides are computed by automatic differentiation of f, sample by sample, and not from the proof.
+    df/dx and d come from automatic differentiation, one output at a time, and the length of df/dW1 from d
+    and x: the matrix itself is never built.
 
     Args:
         model: f, a module or a function, x (N, ...) -> (N, ...).
@@ -225,6 +217,7 @@ def gradient_bound(
         A `GradientBound`, with .left and .right.
 
     Raises:
+        TypeError: x holds whole numbers, or the model is an `Ensemble`.
         ValueError: the layer does not read x itself (flattened), or reads it more than once; something
             else reads x too; NaN; a sample of length 0; dropout or batch norm in training mode.
 
@@ -242,33 +235,16 @@ def gradient_bound(
     if isinstance(model, nn.Module):
         _check_model(model)
     layer = _first_linear(model) if layer is None else layer
-    x = x.detach()
-    outputs = _check_reads(model, x, layer)
-    holder, weight = _Holder(model, layer), layer.weight.detach()
-
-    def squares(x: Tensor) -> tuple[Tensor, Tensor]:
-        def f(x: Tensor, weight: Tensor) -> Tensor:
-            return functional_call(holder, {"layer.weight": weight}, (x[None],)).flatten()
-
-        by_x, by_weight = jacrev(f, argnums=(0, 1))(x, weight)
-        return by_x.square().sum(), by_weight.square().sum()
-
-    chunk = max(1, _JACOBIAN // (outputs * weight.numel()))
-    by_x, by_weight = vmap(squares, chunk_size=chunk)(x)
-    smallest = x.flatten(1).norm(dim=1).min()
-    return GradientBound(by_x.mean().item(), by_weight.mean().item(), weight.norm().item(), smallest.item())
-
-
-class _Holder(nn.Module):
-    """Any function with one of its layers under a known name, so that its weight can be replaced."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor], layer: nn.Linear):
-        super().__init__()
-        # Not the module itself: functional_call leaves a weight that it finds under two names changed.
-        self.function, self.layer = lambda x: function(x), layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+    lengths = _lengths(x)
+    x = x.detach().requires_grad_()
+    outputs, z = _outputs_and_z(model, x, layer)
+    by_x = by_weight = 0.0
+    for output in outputs.sum(dim=0):  # the sum over samples has for each sample its own gradient
+        gradient, d = torch.autograd.grad(output, [x, z], retain_graph=True, materialize_grads=True)
+        _check_path(gradient.flatten(1), d @ layer.weight.detach(), layer)
+        by_x += gradient.square().sum().item() / len(x)
+        by_weight += (d.norm(dim=1) * lengths).square().sum().item() / len(x)
+    return GradientBound(by_x, by_weight, layer.weight.norm().item(), lengths.min().item())
 
 
 def _first_linear(model: Callable) -> nn.Linear:
@@ -283,35 +259,49 @@ def _first_linear(model: Callable) -> nn.Linear:
     return first
 
 
-@torch.no_grad()
-def _check_reads(model: Callable, x: Tensor, layer: nn.Linear) -> int:
-    """Make sure that f(x) = g(W1 x + b1); returns the number of outputs."""
-    lengths = x.flatten(1).norm(dim=1) if x.dim() > 1 and len(x) else x.new_zeros(1)
+def _lengths(x: Tensor) -> Tensor:
+    if not x.is_floating_point():
+        raise TypeError(f"only real vectors have gradients, got x of {x.dtype}: hand in model.embed(x)")
+    lengths = x.detach().flatten(1).norm(dim=1) if x.dim() > 1 and len(x) else torch.zeros(1)
     if not (lengths.isfinite() & (lengths > 0)).all():
         raise ValueError(
             f"expected x (N, ...) with samples of finite length above 0, got shape {tuple(x.shape)} and "
             f"lengths from {lengths.min().item():g} to {lengths.max().item():g}"
         )
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    return lengths
+
+
+def _outputs_and_z(model: Callable, x: Tensor, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """The outputs (N, n_out), and z = W1 x + b1 on the way to them."""
+    calls: list[tuple[Tensor, Tensor]] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> Tensor:
+        calls.append((inputs[0], z))
+        return z.clone()  # a ReLU in place must not change the one that is kept
+
+    hook = layer.register_forward_hook(keep)
     try:
         outputs = model(x)
     finally:
         hook.remove()
-    if len(seen) != 1 or not torch.equal(seen[0], x.flatten(1)):
+    if len(calls) != 1 or not torch.equal(calls[0][0], x.flatten(1)):
         raise ValueError(
             f"the lemma is about a first layer that reads x itself, once; for x {tuple(x.shape)} {layer} was "
-            f"called {len(seen)} times, on shapes {[tuple(z.shape) for z in seen[:3]]}. Hand in what the "
-            "layer reads as x, the rest of the network as the model, or name another layer."
+            f"called {len(calls)} times, on shapes {[tuple(read.shape) for read, _ in calls[:3]]}. Hand in "
+            "what the layer reads as x, the rest of the network as the model, or name another layer."
         )
-    closed = {"layer.weight": torch.zeros_like(layer.weight)}
-    holder = _Holder(model, layer)
-    if not torch.equal(*(functional_call(holder, closed, (z,)) for z in (x, torch.zeros_like(x)))):
+    if not outputs.isfinite().all():
+        raise ValueError("the outputs are NaN or infinite for some samples: no gradient there means anything")
+    return outputs.flatten(1), calls[0][1]
+
+
+def _check_path(gradient: Tensor, through_layer: Tensor, layer: nn.Linear) -> None:
+    rounding = math.sqrt(torch.finfo(gradient.dtype).eps) * gradient.abs().max()
+    if not torch.allclose(gradient, through_layer, atol=rounding.item()):
         raise ValueError(
-            f"with the weights of {layer} at 0 the output still depends on x: something else reads x too "
-            "(a skip connection?), and the lemma does not hold for such a network"
+            f"the output depends on x not only through {layer}: something else reads x too (a skip "
+            "connection?), and the lemma does not hold for such a network"
         )
-    return outputs[0].numel()
 
 
 # --- waves on Z_p -------------------------------------------------------------------------------------------
