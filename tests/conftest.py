@@ -1,9 +1,12 @@
 """What every test starts from: one thread for torch, no window for figures, the same examples each time."""
 
+import gzip
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import settings
 
@@ -13,3 +16,20 @@ torch.set_num_threads(1)
 # A first call compiles and warms up, and CI machines pause: a time limit per example would tell nothing.
 settings.register_profile("minigrok", deadline=None, derandomize=True)
 settings.load_profile("minigrok")
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(tmp_path_factory):
+    """MNIST's layout and sizes with invented pixels: image i has the brightness i mod 256, label i mod 10."""
+    root = tmp_path_factory.mktemp("data")
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n in (("train", 60_000), ("t10k", 10_000)):
+        counter = np.arange(n)
+        pixels = np.repeat((counter % 256).astype(np.uint8), 784).tobytes()
+        header = np.array([0x803, n, 28, 28], dtype=">u4").tobytes()
+        (raw / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + pixels, 1))
+        header = np.array([0x801, n], dtype=">u4").tobytes()
+        labels = (counter % 10).astype(np.uint8).tobytes()
+        (raw / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels, 1))
+    return root

@@ -135,25 +135,8 @@ def test_an_unknown_split_is_refused():
 # --- MNIST from the reader's own folder ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """MNIST's layout and sizes with invented pixels: image i has the brightness i mod 256, label i mod 10."""
-    root = tmp_path_factory.mktemp("data")
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, n in (("train", 60_000), ("t10k", 10_000)):
-        counter = np.arange(n)
-        pixels = np.repeat((counter % 256).astype(np.uint8), 784).tobytes()
-        header = np.array([0x803, n, 28, 28], dtype=">u4").tobytes()
-        (raw / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + pixels, 1))
-        header = np.array([0x801, n], dtype=">u4").tobytes()
-        labels = (counter % 10).astype(np.uint8).tobytes()
-        (raw / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels, 1))
-    return root
-
-
-def test_mnist_is_read_from_the_readers_folder(folder, monkeypatch):
-    monkeypatch.setenv("MINIGROK_DATA", str(folder))
+def test_mnist_is_read_from_the_readers_folder(mnist_folder, monkeypatch):
+    monkeypatch.setenv("MINIGROK_DATA", str(mnist_folder))
     x_train, y_train, x_test, y_test = data.mnist(300, seed=3)
     assert x_train.shape == (300, 784) and x_test.shape == (10_000, 784) and x_test.dtype == torch.float32
     assert torch.equal(y_test, torch.arange(10_000) % 10)
