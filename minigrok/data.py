@@ -311,15 +311,13 @@ def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
     if not (isinstance(n_train, int) and 1 <= n_train <= len(x_train)):
         raise ValueError(f"n_train must be a whole number from 1 to {len(x_train)}, got {n_train!r}")
     train = torch.randperm(len(x_train), generator=torch.Generator().manual_seed(seed))[:n_train]
-    return Digits(x_train[train], y_train[train], x_test, y_test)
+    return Digits(x_train[train] / 255, y_train[train], x_test / 255, y_test)
 
 
 def _idx_images(part: str, n: int) -> tuple[Tensor, Tensor]:
     pixels = _idx_bytes(f"{part}-images-idx3-ubyte.gz", [0x803, n, 28, 28])
     labels = _idx_bytes(f"{part}-labels-idx1-ubyte.gz", [0x801, n])
-    return torch.from_numpy(pixels.reshape(n, 784) / np.float32(255)), torch.from_numpy(
-        labels.astype(np.int64)
-    )
+    return torch.tensor(pixels).view(n, 784), torch.tensor(labels, dtype=torch.int64)
 
 
 def _idx_bytes(name: str, header: list[int]) -> np.ndarray:
