@@ -135,6 +135,11 @@ def load(path: str | os.PathLike) -> Recording:
 
     Used in the lessons that show a recording.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"there is no recording {os.fspath(path)} (looked for from {Path.cwd()}). Recordings lie in a folder "
+            "beside the lessons: open the lesson in the workbook that `make lab` makes, or copy that folder."
+        )
     content = io.BytesIO(Path(path).read_bytes())
     try:
         check_zip(content)
