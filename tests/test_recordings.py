@@ -173,7 +173,7 @@ def test_foreign_files_are_refused(tmp_path):
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no recording .*none\.npz .*open the lesson in the workbook"):
+    with pytest.raises(FileNotFoundError, match=r"no recording .*none\.npz .*open the lesson in the"):
         recordings.load(tmp_path / "none.npz")
 
 
