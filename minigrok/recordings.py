@@ -137,8 +137,8 @@ def load(path: str | os.PathLike) -> Recording:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"there is no recording {os.fspath(path)} (looked for from {Path.cwd()}). Recordings lie "
-            "in a folder beside the lessons: open the lesson in the workbook that `make lab` makes, or copy that folder."
+            f"there is no recording {os.fspath(path)} (looked for from {Path.cwd()}). Recordings lie in "
+            "a folder beside the lessons: open the lesson in the workbook that `make lab` makes, or copy it."
         )
     content = io.BytesIO(Path(path).read_bytes())
     try:
