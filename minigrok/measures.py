@@ -209,8 +209,8 @@ def gradient_bound(
 
     Args:
         model: f, a module or a function, x (N, ...) -> (N, ...).
-        x: (N, ...), N samples of non-zero length. For a network of pairs: `model.embed(x)`, with
-            `model.body` as the model.
+        x: (N, ...), N samples of non-zero length. For a `pair_mlp` that concatenates: `model.embed(x)`,
+            with `model.body` as the model. One that adds has no linear layer in front of its units.
         layer: the linear layer that reads x; default: the first `nn.Linear` of the module.
 
     Returns:
