@@ -338,3 +338,92 @@ def test_two_classes_differ_in_grey():
     image = plots.region_image(partition(half_plane()), 32, lines=None, boundary=False)
     below, above = (luminance(image[row, 0] / 255) for row in (-1, 0))
     assert (below + 0.05) / (above + 0.05) > 1.15
+
+
+# ---- tables of arithmetic ----------------------------------------------------------------------------------
+
+
+def test_a_hidden_cell_of_a_table_does_not_show_its_answer():
+    values = np.add.outer(np.arange(5), np.arange(5)) % 5
+    hidden = np.zeros((5, 5), dtype=bool)
+    hidden[1, 2] = True
+    ax = plots.table(values, hidden=hidden, names=list("ABCDE"))
+    written = np.array([text.get_text() for text in ax.texts]).reshape(5, 5)
+    assert written[1, 2] == "?" and written[2, 1] == "D"
+    assert np.isnan(np.ma.filled(ax.images[0].get_array(), np.nan)[1, 2]), "nor by its colour"
+
+
+@pytest.mark.parametrize(
+    "values, options",
+    [((2, 3), {}), ((3, 3), {"hidden": np.zeros((2, 2), dtype=bool)}), ((3, 3), {"names": ["a"]})],
+)
+def test_a_table_that_does_not_fit_is_refused(values, options):
+    with pytest.raises(ValueError, match=r"expected values and hidden \(p, p\) and p names"):
+        plots.table(np.zeros(values, dtype=int), **options)
+
+
+def test_every_pair_of_a_table_of_answers_has_its_own_square():
+    right, trained = np.random.default_rng(0).random((2, 7, 7)) < 0.5
+    image = plots.answers_image(right, trained, 30)
+    assert image.shape == (28, 28, 3) and image.dtype == np.uint8, "four pixels a pair, none is cut"
+    squares = image.reshape(7, 4, 7, 4, 3).transpose(0, 2, 1, 3, 4).reshape(49, 16, 3)
+    assert (squares == squares[:, :1]).all()
+    kinds = {(t, r): {tuple(c) for c in squares[(trained == t).ravel() & (right == r).ravel(), 0]}
+             for t in (True, False) for r in (True, False)}  # fmt: skip
+    assert all(len(colours) == 1 for colours in kinds.values())
+    shades = sorted(luminance(np.array(next(iter(colours))) / 255) for colours in kinds.values())
+    assert min(np.diff(shades)) > 0.1, "the four kinds differ in grey too"
+
+
+def test_a_ring_goes_through_its_points_and_closes():
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    image = plots.ring_image(np.stack([np.cos(angle), np.sin(angle)], axis=1), limit=2.0, size=200)
+    rows, columns = np.nonzero((image != 255).any(axis=-1))
+    x, y = (columns + 0.5) / 50 - 2, 2 - (rows + 0.5) / 50
+    assert np.abs(np.hypot(x, y) - 1).max() < 0.13, "nothing but the ring and its dots"
+    drawn = np.arctan2(y, x)
+    assert np.diff(np.sort(drawn)).max() < 0.1, "no gap, not even between the last point and the first"
+    orange = image[100, 148:152, 0].mean(), image[100, 148:152, 2].mean()
+    assert orange[0] > orange[1], "the first point, at angle 0, has a colour of its own"
+
+
+@pytest.mark.parametrize("points, limit", [((0, 2), 1.0), ((3, 3), 1.0), ((3, 2), 0.0)])
+def test_a_ring_without_points_or_size_is_refused(points, limit):
+    with pytest.raises(ValueError, match=r"expected points \(n, 2\) and a limit above 0"):
+        plots.ring_image(np.zeros(points), limit)
+
+
+def test_tables_of_answers_of_two_shapes_are_refused():
+    with pytest.raises(ValueError, match="expected two tables of one shape, at most 320 wide"):
+        plots.answers_image(np.zeros((3, 3)), np.zeros((3, 4)))
+
+
+# ---- phases and waits --------------------------------------------------------------------------------------
+
+
+def test_a_phase_diagram_tells_phases_apart_without_colour():
+    names = np.array([["comprehension", "grokking"], ["memorisation", "confusion"]])
+    ax = plots.phases(names, [[20, 340], [np.nan, np.inf]], x=[0.1, 1], y=[0.3, 0.6], xlabel="x", ylabel="y")
+    tiles = [patch for patch in ax.patches if patch.get_width() == 1]
+    assert len({tile.get_hatch() for tile in tiles}) == 4
+    assert [(text.get_text(), text.get_position()) for text in ax.texts] == [("20", (0, 0)), ("340", (1, 0))]
+    assert tiles[1].get_xy() == (0.5, -0.5), "the second tile is right of the first, the first row below"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(names.ravel())
+
+
+def test_phases_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"unknown phases \['boredom'\]; there are comprehension, grokking"):
+        plots.phases([["boredom"]], [[1]], x=[1], y=[1], xlabel="x", ylabel="y")
+    with pytest.raises(ValueError, match="for 1 rows and 2 columns"):
+        plots.phases([["grokking"]], [[1]], x=[1, 2], y=[1], xlabel="x", ylabel="y")
+
+
+def test_waits_show_what_did_not_come_at_the_end():
+    ax = plots.waits({"a": [10, np.nan, 30], "b": [np.nan, np.nan, 5]}, 100, xlabel="step")
+    dots, arrows, bar = ax.get_lines()[:3]
+    np.testing.assert_array_equal(dots.get_xdata(), [10, 30])
+    np.testing.assert_array_equal(arrows.get_xdata(), [100])
+    assert list(bar.get_xdata()) == [30, 30], "the median of 10, 30 and later"
+    assert len(ax.get_lines()) == 6, "no bar where most did not come"
+    with pytest.raises(ValueError, match="at least one group with at least one number"):
+        plots.waits({"a": []}, 100, xlabel="step")

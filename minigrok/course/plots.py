@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import PathPatch
+from matplotlib.patches import Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -310,6 +310,250 @@ def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabe
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(FuncFormatter(_plain))
     return ax
+
+
+def waits(groups: Mapping[str, Sequence[float]], end: float, ax: Axes | None = None, *, xlabel: str) -> Axes:
+    """Draw one dot for each seed at the step where something came, and hollow arrows where it did not come.
+
+    Args:
+        groups: for each row the steps of its seeds, NaN where it did not come by the end.
+        end: the step at which the runs were ended; the arrows stand there.
+        xlabel: what came.
+
+    Returns:
+        The Axes. The bar is the median with "not by the end" counted as later than all: there is none where
+        half of the seeds or more did not come.
+
+    Example:
+        >>> ax = waits({"plain": [120, 90, np.nan], "decay": [40, 45, 50]}, 500, xlabel="first step")
+        >>> len(ax.get_lines())  # dots, arrows and a bar; dots and a bar; the line at the end
+        6
+
+    Used in lesson 07.
+    """
+    if not groups or any(len(values) == 0 for values in groups.values()):
+        raise ValueError("expected at least one group with at least one number, such as {'decay': [40, 42]}.")
+    ax = _axes(ax, (6.4, 1.1 + 0.42 * len(groups)))
+    look = {"alpha": 0.65, "markersize": 7, "linestyle": "none"}
+    for row, values in enumerate(groups.values()):
+        values = np.asarray(values, dtype=float)
+        sideways = row + 0.09 * (np.arange(len(values)) % 3 - 1)
+        came = values <= end  # NaN is not
+        ax.plot(values[came], sideways[came], "o", color=PALETTE[0], markeredgecolor="white", **look)
+        if not came.all():
+            ax.plot(
+                np.full((~came).sum(), end), sideways[~came], ">", color=PALETTE[1], fillstyle="none", **look
+            )
+        median = np.median(np.where(came, values, np.inf))
+        if median <= end:
+            ax.plot([median] * 2, [row - 0.32, row + 0.32], "-", color=INK, linewidth=2.5)
+    ax.axvline(end, color=MUTED, linewidth=1, linestyle=":")
+    ax.set(yticks=range(len(groups)), yticklabels=list(groups), ylim=(len(groups) - 0.4, -0.6), xlabel=xlabel)
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlim(0, 1.04 * end)
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+    return ax
+
+
+# A phase of learning has a tint and a pattern of its own.
+_PHASES = {
+    "comprehension": ("#CFE3F2", ""),
+    "grokking": ("#F6C9A8", "///"),
+    "memorisation": ("#E9E9E9", "..."),
+    "confusion": ("#B9B9B9", "xxx"),
+}
+
+
+def phases(
+    names: np.ndarray,
+    numbers: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    x: Sequence[object],
+    y: Sequence[object],
+    xlabel: str,
+    ylabel: str,
+    legend: bool = True,
+) -> Axes:
+    """Draw a phase diagram: one tile a setting, tint and pattern for the phase, and a step written in it.
+
+    Args:
+        names: (H, W) of "comprehension", "grokking", "memorisation" and "confusion", first row below.
+        numbers: (H, W), the step written in a tile; where it is NaN or infinite nothing is written.
+        x, y: the settings of the W columns and the H rows.
+        legend: name the phases that are there.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: an unknown phase, or shapes that do not fit.
+
+    Example:
+        >>> ax = phases(np.array([["memorisation", "grokking"]]), np.array([[np.nan, 240]]), x=[0.1, 1.0],
+        ...             y=[0.5], xlabel="weight decay", ylabel="share of pairs")
+        >>> [text.get_text() for text in ax.texts]
+        ['240']
+
+    Used in lesson 07.
+    """
+    names, numbers = np.asarray(names), np.asarray(numbers, dtype=float)
+    if names.shape != (len(y), len(x)) or numbers.shape != names.shape:
+        raise ValueError(
+            f"expected names and numbers for {len(y)} rows and {len(x)} columns, "
+            f"got the shapes {names.shape} and {numbers.shape}."
+        )
+    if unknown := sorted(set(names.ravel().tolist()) - set(_PHASES)):
+        raise ValueError(f"unknown phases {unknown}; there are {', '.join(_PHASES)}.")
+    ax = _axes(ax, (1.8 + 0.62 * len(x), 1.2 + 0.42 * len(y)))
+    for row, column in np.ndindex(names.shape):
+        tint, pattern = _PHASES[names[row, column]]
+        corner = (column - 0.5, row - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, facecolor=tint, hatch=pattern, edgecolor="white", linewidth=0.8))
+        if np.isfinite(numbers[row, column]):
+            paper = {"facecolor": tint, "edgecolor": "none", "pad": 1.2}  # so that it reads on a pattern
+            ax.text(
+                column, row, _plain(numbers[row, column]), ha="center", va="center", fontsize=8, bbox=paper
+            )
+    ax.set(xlim=(-0.5, len(x) - 0.5), ylim=(-0.5, len(y) - 0.5), xlabel=xlabel, ylabel=ylabel)
+    ax.set(xticks=range(len(x)), yticks=range(len(y)), xticklabels=x, yticklabels=y)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    if legend:
+        present = [name for name in _PHASES if name in names]
+        tiles = [
+            Patch(facecolor=_PHASES[n][0], hatch=_PHASES[n][1], edgecolor="white", label=n) for n in present
+        ]
+        ax.legend(
+            handles=tiles, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.4, handleheight=1.8
+        )
+    return ax
+
+
+def table(
+    values: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    hidden: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> Axes:
+    """Draw a small table of an operation on p symbols, row a and column b, with a ? where it is hidden.
+
+    Args:
+        values: (p, p) whole numbers from 0 to p - 1.
+        ax: where to draw; None makes a new figure.
+        hidden: (p, p) bool, the cells that are not shown; None shows all.
+        names: p short texts, what the symbols are called; None calls them 0 to p - 1.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: arrays that do not fit.
+
+    Example:
+        >>> ax = table(np.array([[0, 1], [1, 0]]), hidden=np.array([[False, True], [False, False]]))
+        >>> [text.get_text() for text in ax.texts]
+        ['0', '?', '1', '0']
+
+    Used in lesson 04.
+    """
+    values = np.asarray(values)
+    p = len(values)
+    hidden = np.zeros((p, p), dtype=bool) if hidden is None else np.asarray(hidden)
+    names = [str(k) for k in range(p)] if names is None else list(names)
+    if values.shape != (p, p) or hidden.shape != (p, p) or len(names) != p:
+        raise ValueError(
+            f"expected values and hidden (p, p) and p names, got "
+            f"{values.shape}, {hidden.shape} and {len(names)}"
+        )
+    ax = _axes(ax, (3.6, 3.6))
+    ax.imshow(np.where(hidden, np.nan, values), cmap=SEQUENTIAL, alpha=0.35, vmin=0, vmax=p - 1)
+    for a, b in np.ndindex(p, p):
+        ax.text(b, a, "?" if hidden[a, b] else names[values[a, b]], ha="center", va="center")
+    ax.set(xticks=range(p), yticks=range(p), xticklabels=names, yticklabels=names, xlabel="$b$", ylabel="$a$")
+    ax.xaxis.set(ticks_position="top", label_position="top")
+    ax.tick_params(length=0, labelcolor=INK)
+    ax.spines[:].set(visible=True, color=FRAME)
+    return ax
+
+
+# What a cell of a table looks like: (trained, right) -> colour. In grey they differ too.
+_ANSWERS = {
+    (True, True): "#C9C9C9",
+    (True, False): PALETTE[5],
+    (False, True): PALETTE[0],
+    (False, False): "#FFFFFF",
+}
+
+
+def answers_image(right: np.ndarray, trained: np.ndarray, size: int = 320) -> np.ndarray:
+    """A table of answers as pixels, one square a pair, row a and column b: one frame of a player.
+
+    Trained pairs are grey where the answer is right and orange where it is wrong; hidden pairs are blue where
+    it is right and white where it is wrong.
+
+    Args:
+        right: (p, p) bool, whether the answer is right.
+        trained: (p, p) bool, whether the pair is in the training set.
+        size: the picture is at most so many pixels wide, a whole number of pixels for each pair.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ValueError: tables that do not fit, or that are larger than the picture.
+
+    Example:
+        >>> answers_image(np.eye(4) > 0, np.ones((4, 4)) > 0, 64).shape
+        (64, 64, 3)
+
+    Used in lesson 04.
+    """
+    right, trained = np.asarray(right, dtype=bool), np.asarray(trained, dtype=bool)
+    if right.ndim != 2 or right.shape != trained.shape or not 0 < max(right.shape) <= size:
+        raise ValueError(
+            f"expected two tables of one shape, at most {size} wide, got {right.shape} and {trained.shape}"
+        )
+    colours = _pixels.ink([_ANSWERS[t, r] for t in (False, True) for r in (False, True)])
+    canvas = colours[2 * trained + right]
+    pixels = np.kron(canvas, np.ones((size // max(canvas.shape),) * 2, dtype=np.uint32))
+    return _pixels.as_bytes(np.ascontiguousarray(pixels))[..., :3].copy()
+
+
+def ring_image(points: np.ndarray, limit: float, size: int = 320) -> np.ndarray:
+    """Points in the plane joined to a closed line, in their order, as pixels: one frame of a player.
+
+    Args:
+        points: (n, 2). The first is drawn as a square, so that it can be followed.
+        limit: the picture shows the square from -limit to limit.
+        size: its width in pixels.
+
+    Returns:
+        uint8 (size, size, 3), the first row is the top.
+
+    Raises:
+        ValueError: no points (n, 2), or a limit that is not above 0.
+
+    Example:
+        >>> ring_image(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), limit=1.5, size=64).shape
+        (64, 64, 3)
+
+    Used in lesson 04.
+    """
+    points = np.asarray(points, dtype=float)
+    if points.ndim != 2 or points.shape[1:] != (2,) or not len(points) or not limit > 0:
+        raise ValueError(f"expected points (n, 2) and a limit above 0, got {points.shape} and {limit}")
+    at = size * (points * [1, -1] / limit + 1) - 0.5  # on a canvas twice as fine
+    canvas = np.full((2 * size, 2 * size), _pixels.ink(["#FFFFFF"])[0])
+    line = _pixels.along(np.stack([at, np.roll(at, -1, axis=0)], axis=1))
+    _pixels.stamp(canvas, line, _pixels.square(2), FRAME)
+    for brush, colour in ((_pixels.disc(6.5), PALETTE[0]), (_pixels.square(17), PALETTE[1])):
+        _pixels.stamp(canvas, np.rint(at).astype(int), brush, colour)
+        at = at[:1]
+    return _pixels.halved(canvas)
 
 
 # ---- regions -----------------------------------------------------------------------------------------------
