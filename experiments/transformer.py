@@ -251,7 +251,7 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=14_000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--analyse-only", action="store_true", help="train nothing, measure what is there")
     options = parser.parse_args()
