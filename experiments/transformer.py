@@ -168,9 +168,19 @@ def norms(model: models.PairTransformer) -> Tensor:
     return torch.stack([sum(s for n, s in parts.items() if n.startswith(g)) for g in groups]).sqrt()
 
 
+def face_plane(model: models.PairTransformer, frequency: int) -> Tensor:
+    """The plane in which the tokens' wave of this frequency lies, two orthonormal columns (dim, 2)."""
+    angle = 2 * torch.pi * frequency * torch.arange(P) / P
+    return torch.linalg.qr(model.token[:P].T @ torch.stack([angle.cos(), angle.sin()], dim=1)).Q
+
+
 @torch.no_grad()
 def measure(
-    model: models.PairTransformer, task: data.Arithmetic, keys: list[int], first_spread: float = 0.0
+    model: models.PairTransformer,
+    task: data.Arithmetic,
+    keys: list[int],
+    plane: Tensor,
+    first_spread: float = 0.0,
 ) -> dict[str, Tensor]:
     """All that the recording holds of one moment of one run."""
     x, _ = data.table("add", P)
@@ -181,6 +191,7 @@ def measure(
     seen = look(model, task) | geometry(model, task, first_spread)
     return seen | {
         "norms": norms(model),
+        "face": model.token[:P] @ plane,
         "embedding_power": measures.fourier_power(model.token[:P]),
         "clock_power": clock_power(logits),
         "neuron_share": neuron_share(model),
@@ -201,11 +212,13 @@ def analyse(seed: int) -> dict[str, np.ndarray]:
     """Measure the weights of every look that a run has left, with the key frequencies of the last ones."""
     task = problem(seed)
     steps = [t for t in moments(20_000) if (RUNS / f"transformer_{seed}" / f"{t}.pt").exists()]
-    with torch.no_grad():
-        keys = measures.key_frequencies(dial(weights(seed, steps[-1])(data.table("add", P)[0])), share=0.95)
+    last = weights(seed, steps[-1]).requires_grad_(False)
+    waves = dial(last(data.table("add", P)[0]))
+    keys = measures.key_frequencies(waves, share=0.95)
+    plane = face_plane(last, *measures.key_frequencies(waves, 1))
     rows, spread = [], 0.0
     for t in steps:
-        rows.append(measure(weights(seed, t), task, keys, spread))
+        rows.append(measure(weights(seed, t), task, keys, plane, spread))
         spread = spread or rows[0]["spread"].item()
     table = {name: torch.stack([row[name] for row in rows]).numpy() for name in rows[0]}
     return {"steps": np.array(steps), "keys": np.array(keys), **table}

@@ -398,6 +398,23 @@ def test_tables_of_answers_of_two_shapes_are_refused():
         plots.answers_image(np.zeros((3, 3)), np.zeros((3, 4)))
 
 
+def test_bars_are_as_high_and_as_coloured_as_asked():
+    image = plots.bars_image(np.array([0.25, 1.0, 0.0, 9.0]), limit=1.0, size=240, marked=[1]).astype(int)
+    assert image.shape == (160, 240, 3)
+    blue = image[..., 2] > image[..., 0] + 50
+    orange = image[..., 0] > image[..., 2] + 50
+    heights = [(blue | orange)[:, 60 * k + 30].sum() / 156 for k in range(4)]  # the foot takes 4 rows
+    np.testing.assert_allclose(heights, [0.25, 1, 0, 1], atol=0.01)
+    assert orange[80, 90] and not orange[:, :60].any() and not blue[:, 60:120].any()
+    assert image[-1, 90].sum() < image[-1, 30].sum(), "in grey the marked bar has a dark foot"
+
+
+@pytest.mark.parametrize("shape, limit", [((0,), 1.0), ((2, 2), 1.0), ((500,), 1.0), ((3,), 0.0)])
+def test_bars_without_numbers_or_height_are_refused(shape, limit):
+    with pytest.raises(ValueError, match="expected from 1 to 320 heights"):
+        plots.bars_image(np.zeros(shape), limit)
+
+
 # ---- phases and waits --------------------------------------------------------------------------------------
 
 

@@ -556,6 +556,48 @@ def ring_image(points: np.ndarray, limit: float, size: int = 320) -> np.ndarray:
     return _pixels.halved(canvas)
 
 
+def bars_image(
+    heights: np.ndarray, limit: float, size: int = 320, *, marked: Sequence[int] = ()
+) -> np.ndarray:
+    """Bars side by side as pixels, some of them in another colour: one frame of a player.
+
+    Args:
+        heights: (n,), from 0 to `limit`; what is higher is cut off.
+        limit: the height of the picture.
+        size: its width in pixels at most, a whole number of pixels for each bar; it is two thirds as high.
+        marked: which bars are orange rather than blue; a marked bar also has a dark foot.
+
+    Returns:
+        uint8 (H, W, 3), the first row is the top.
+
+    Raises:
+        ValueError: no numbers, more bars than pixels, or a limit that is not above 0.
+
+    Example:
+        >>> bars_image(np.array([0.1, 0.5, 0.2]), limit=1.0, size=60, marked=[1]).shape
+        (40, 60, 3)
+
+    Used in lesson 06.
+    """
+    heights = np.asarray(heights, dtype=float)
+    if heights.ndim != 1 or not 0 < len(heights) <= size or not limit > 0:
+        raise ValueError(
+            f"expected from 1 to {size} heights (n,) and a limit above 0, got {heights.shape} and {limit}"
+        )
+    width, rows = size // len(heights), 2 * size // 3
+    foot = max(2, rows // 40)
+    white, blue, orange, dark, pale = _pixels.ink(["#FFFFFF", PALETTE[0], PALETTE[1], INK, FRAME])
+    level = np.arange(rows - foot)[::-1, None] + 0.5  # from the top down
+    filled = level < np.clip(heights / limit, 0, 1) * (rows - foot)
+    special = np.isin(np.arange(len(heights)), marked)
+    canvas = np.where(filled, np.where(special, orange, blue), white)
+    canvas = np.concatenate([canvas, np.tile(np.where(special, dark, pale), (foot, 1))])
+    pixels = np.repeat(canvas, width, axis=1)
+    if width > 3:
+        pixels[:-foot, ::width] = white  # a gap between bars
+    return _pixels.as_bytes(np.ascontiguousarray(pixels))[..., :3].copy()
+
+
 # ---- regions -----------------------------------------------------------------------------------------------
 
 
