@@ -12,13 +12,14 @@ Have a network to look into:
     minigrok.models      the networks of the course, as plain torch modules
     minigrok.data        toy sets in the plane, and small digits
     minigrok.training    one small loop around a step of your own; many seeds as one batched model
+    minigrok.sweep       one function over a grid of settings: here, over processes, on a cluster
     minigrok.recordings  results of long runs, with what made them
 
 `import minigrok` needs torch, NumPy and SciPy alone. What only the lessons need (figures, players,
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
 
-from minigrok import data, measures, models, networks, recordings, regions, training
+from minigrok import data, measures, models, networks, recordings, regions, sweep, training
 
 __version__ = "0.1.0"
 
@@ -30,5 +31,6 @@ __all__ = [
     "networks",
     "recordings",
     "regions",
+    "sweep",
     "training",
 ]

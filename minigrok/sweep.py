@@ -1,0 +1,422 @@
+"""Run one function over a grid of settings: in this process, over several, or on a Dask cluster.
+
+A cell is a dict of settings. Whatever runs it, the result is the same `Table`: finished cells are on disk as
+soon as they are done, a cell that fails is reported while the rest goes on, and a sweep that was stopped goes
+on where it was. Changing from a laptop to a cluster changes one argument of `run`.
+"""
+
+import itertools
+import json
+import os
+import pickle
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from minigrok.recordings import write_whole
+
+FORMAT = "minigrok sweep 1"
+Cell = dict[str, Any]
+Record = dict[str, Any]
+
+
+@dataclass
+class Table:
+    """What `run` returns: one record for each finished cell, in the order of the cells.
+
+    Attributes:
+        records: dicts of the cell's settings, its results and "seconds"; of a cell that failed its settings,
+            "seconds" and "error". `pandas.DataFrame(table.records)` takes them as they are.
+        interrupted: whether Ctrl-C ended the sweep early; the same call goes on if it has a `path`.
+    """
+
+    records: list[Record] = field(repr=False)
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def failed(self) -> list[Record]:
+        """The records of the cells that failed."""
+        return [record for record in self.records if "error" in record]
+
+    def column(self, name: str) -> np.ndarray:
+        """One setting or result of all cells; NaN for cells that failed."""
+        known = sorted({key for record in self.records for key in record})
+        if name not in known:
+            raise KeyError(f"no column {name!r} in this table, only {', '.join(map(repr, known))}")
+        return np.array([record.get(name, np.nan) for record in self.records])
+
+    def pivot(self, rows: str, columns: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One result as a map by two settings, with the others (seeds, say) along a third axis.
+
+        Returns:
+            The values of `rows` (R,), those of `columns` (C,), both ascending, and the map (R, C, n): n is
+            the largest number of cells that share both settings, and NaN fills what is missing.
+
+        Example:
+            >>> cells = grid(width=[8, 16], decay=[0.0, 1.0], seed=[0, 1, 2])
+            >>> table = run(lambda width, decay, seed: {"score": width * decay + seed}, cells)
+            >>> widths, decays, score = table.pivot("width", "decay", "score")
+            >>> np.median(score, axis=2)
+            array([[ 1.,  9.],
+                   [ 1., 17.]])
+        """
+        r, row = np.unique(self.column(rows), return_inverse=True)
+        c, column = np.unique(self.column(columns), return_inverse=True)
+        values = self.column(value)
+        groups = {(i, j): values[(row == i) & (column == j)] for i in range(len(r)) for j in range(len(c))}
+        filled = np.full((len(r), len(c), max(map(len, groups.values()))), np.nan)
+        for (i, j), found in groups.items():
+            filled[i, j, : len(found)] = found
+        return r, c, filled
+
+
+def grid(**axes: Iterable[Any]) -> list[Cell]:
+    """All combinations of settings, the last one changing fastest.
+
+    Example:
+        >>> grid(width=[8, 16], seed=range(2))
+        [{'width': 8, 'seed': 0}, {'width': 8, 'seed': 1}, {'width': 16, 'seed': 0}, {'width': 16, 'seed': 1}]
+
+    Used in lesson 07.
+    """
+    lists = {}
+    for name, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(
+                f"{name} must be a list of values, got {values!r}: for one value write [{values!r}]"
+            )
+        lists[name] = [_plain(name, value) for value in values]
+        if not lists[name]:
+            raise ValueError(f"{name} has no values, so the grid has no cells")
+    if not lists:
+        raise ValueError("a grid needs at least one setting: grid(weight_decay=[0, 1], seed=[0, 1, 2])")
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def run(
+    function: Callable[..., Any],
+    cells: Sequence[Cell],
+    *,
+    together: int = 1,
+    workers: int | None = None,
+    client: Any = None,
+    path: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> Table:
+    """Call a function for every cell, and collect what it returns.
+
+    Args:
+        function: with together=1 it is called as `function(**cell)` and returns a dict of numbers, text or
+            lists. Otherwise it is called with a list of up to `together` cells, which it may train as one
+            batched model, and returns a list of as many dicts in their order (`modular.grokking_times`).
+        cells: dicts of settings, from `grid` or of your own; no two alike.
+        together: how many cells one call takes.
+        workers: number of processes, each with one torch thread. The function must then be importable: one
+            that is defined in a notebook exists in no other process.
+        client: a `dask.distributed.Client`; the cells run on its cluster. Those of a worker that dies are
+            run again elsewhere.
+        path: a file that keeps finished cells as they come, one line of JSON each. Called again with the same
+            path, a sweep goes on: cells that have a result are not run again, those that failed are.
+        progress: show a progress bar.
+
+    Returns:
+        A `Table`. Ctrl-C ends the sweep and returns what there is, with `interrupted=True`.
+
+    A cell that raises is recorded with its "error". If a call for several cells raises, they are tried one by
+    one, so that only the guilty one fails.
+
+    Raises:
+        ValueError: no cells, two alike, or a path that belongs to a sweep of another function.
+        TypeError: cells or settings of a wrong kind.
+
+    Example:
+        >>> def area(width, height):
+        ...     return {"area": width * height}
+        >>> run(area, grid(width=[2, 3], height=[5])).column("area")
+        array([10, 15])
+
+    Used in lesson 07.
+    """
+    cells = _checked(cells, together, workers, client)
+    known = {} if path is None else _read(Path(path), function)
+    done = {key: known[key] for key in map(_key, cells) if "error" not in known.get(key, {"error": ""})}
+    waiting = [cell for cell in cells if _key(cell) not in done]
+    jobs = [waiting[i : i + together] for i in range(0, len(waiting), together)]
+    interrupted = False
+    with _bar(progress, len(done), len(cells)) as bar, _Appender(path, function) as file:
+        finished = _run_jobs(function, jobs, together > 1, workers, client)
+        try:
+            for records in finished:
+                for record, cell in zip(*records, strict=True):
+                    done[_key(cell)] = record
+                    file.add(cell, record)
+                if bar is not None:
+                    bar.update(len(records[0]))
+        except KeyboardInterrupt:
+            interrupted = True
+            print(f"Stopped after {len(done)} of {len(cells)} cells.")
+        finally:
+            finished.close()
+    return Table([done[key] for key in map(_key, cells) if key in done], interrupted)
+
+
+# --- where the cells run ------------------------------------------------------------------------------------
+
+Finished = tuple[list[Record], list[Cell]]
+
+
+def _run_jobs(
+    function: Callable, jobs: list[list[Cell]], batched: bool, workers: int | None, client: Any
+) -> Iterator[Finished]:
+    if client is not None:
+        yield from _on_cluster(function, jobs, batched, client)
+    elif workers is not None:
+        yield from _in_processes(function, jobs, batched, workers)
+    else:
+        for job in jobs:
+            yield _attempt(function, job, batched), job
+
+
+def _attempt(function: Callable, cells: list[Cell], batched: bool) -> list[Record]:
+    """Run one job; if it raises, its cells one by one, and of a single cell keep the error."""
+    begun = time.perf_counter()
+    try:
+        results = _results(function, cells, batched)
+    except Exception as error:
+        if len(cells) > 1:
+            return [record for cell in cells for record in _attempt(function, [cell], batched)]
+        results = [{"error": "".join(traceback.format_exception_only(error)).strip()}]
+    seconds = (time.perf_counter() - begun) / len(cells)
+    return [{**cell, **found, "seconds": seconds} for cell, found in zip(cells, results, strict=True)]
+
+
+def _attempt_alone(function: Callable, cells: list[Cell], batched: bool) -> list[Record]:
+    torch.set_num_threads(1)  # several processes with several threads each would wait for one another
+    return _attempt(function, cells, batched)
+
+
+def _results(function: Callable, cells: list[Cell], batched: bool) -> list[Record]:
+    results = function(cells) if batched else [function(**cells[0])]
+    if not isinstance(results, list) or len(results) != len(cells):
+        raise TypeError(
+            f"the function must return a list of {len(cells)} dicts, one for each cell, got {results!r:.100}"
+        )
+    return [_result(cell, found) for cell, found in zip(cells, results, strict=True)]
+
+
+def _result(cell: Cell, found: Any) -> Record:
+    if not isinstance(found, dict):
+        raise TypeError(f"the function must return a dict of results for each cell, got {found!r:.100}")
+    taken = sorted({*cell, "seconds", "error"} & found.keys())
+    if taken:
+        raise ValueError(f"results may not be called {', '.join(taken)}: the record has that already")
+    return {str(name): _plain(name, value) for name, value in found.items()}
+
+
+def _in_processes(
+    function: Callable, jobs: list[list[Cell]], batched: bool, workers: int
+) -> Iterator[Finished]:
+    """Jobs over processes. Where one dies, what it may have died of is run again cell by cell, alone."""
+    _check_importable(function)
+    suspects: list[list[Cell]] = []
+    waiting = list(jobs)
+    while waiting:
+        waiting, lost = yield from _in_one_pool(function, waiting, batched, workers)
+        suspects += [[cell] for job in lost for cell in job]
+    for job in suspects:
+        _, lost = yield from _in_one_pool(function, [job], batched, 1)
+        if lost:
+            yield [{**job[0], "error": "its process died (out of memory?)", "seconds": np.nan}], job
+
+
+def _in_one_pool(
+    function: Callable, jobs: list[list[Cell]], batched: bool, workers: int
+) -> Iterator[Finished]:
+    """Yields finished jobs; returns those that never began, and those that were lost as a process died."""
+    # "spawn": a copy made by "fork" may hang on the locks of torch's threads.
+    pool = futures.ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts_to_the_parent)
+    queue, running, lost = list(jobs), {}, []
+    try:
+        while queue or running:
+            while queue and len(running) < workers and not lost:
+                job = queue.pop(0)
+                try:
+                    running[pool.submit(_attempt_alone, function, job, batched)] = job
+                except futures.BrokenExecutor:  # a process died since the last look
+                    lost.append(job)
+            for finished in futures.wait(running, return_when=futures.FIRST_COMPLETED).done:
+                job = running.pop(finished)
+                if isinstance(finished.exception(), futures.BrokenExecutor):
+                    lost.append(job)
+                else:
+                    yield finished.result(), job
+            if lost and not running:
+                break
+    finally:
+        processes = list((pool._processes or {}).values()) if running else []
+        pool.shutdown(wait=not running, cancel_futures=True)
+        for process in processes:  # after Ctrl-C what is under way is not waited for
+            process.terminate()
+    return queue, lost
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_cluster(function: Callable, jobs: list[list[Cell]], batched: bool, client: Any) -> Iterator[Finished]:
+    from distributed import as_completed
+
+    submitted = {client.submit(_attempt_alone, function, job, batched, pure=False): job for job in jobs}
+    try:
+        for future in as_completed(list(submitted)):
+            job = submitted[future]
+            if future.status == "finished":
+                yield future.result(), job
+            else:
+                reason = f"{type(future.exception()).__name__}: {future.exception()}"
+                yield [{**cell, "error": reason, "seconds": np.nan} for cell in job], job
+    finally:
+        client.cancel([future for future in submitted if not future.done()])
+
+
+def _bar(progress: bool, done: int, total: int) -> Any:
+    if not progress:
+        return nullcontext()
+    try:
+        from tqdm import tqdm  # not tqdm.auto: as a widget it would load megabytes into a page of the book
+    except ImportError as missing:
+        raise ImportError("the progress bar needs tqdm: pip install 'minigrok[course]'") from missing
+    return tqdm(initial=done, total=total, unit="cell", leave=False)
+
+
+# --- what is handed in --------------------------------------------------------------------------------------
+
+
+def _checked(cells: Sequence[Cell], together: int, workers: int | None, client: Any) -> list[Cell]:
+    if not isinstance(cells, Sequence) or not all(isinstance(cell, dict) for cell in cells):
+        raise TypeError(f"cells must be a list of dicts of settings, as grid makes it, got {cells!r:.100}")
+    if not cells:
+        raise ValueError("there are no cells to run")
+    if together < 1 or workers is not None and workers < 1:
+        raise ValueError(f"together and workers must be at least 1, got {together} and {workers}")
+    if workers is not None and client is not None:
+        raise ValueError("give workers (processes here) or client (a Dask cluster), not both")
+    plain = [{str(name): _plain(name, value) for name, value in cell.items()} for cell in cells]
+    keys = [_key(cell) for cell in plain]
+    twice = next((key for key in keys if keys.count(key) > 1), None) if len({*keys}) < len(keys) else None
+    if twice is not None:
+        raise ValueError(f"every cell is run once, but this one is there twice: {twice}")
+    return plain
+
+
+def _check_importable(function: Callable) -> None:
+    try:
+        importable = b"__main__" not in pickle.dumps(function)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        importable = False
+    if not importable:
+        raise ValueError(
+            f"{getattr(function, '__qualname__', function)} is defined in a notebook, a script or another "
+            "function, where other processes cannot import it. Put it into a module (a .py file) and import "
+            "it, or leave workers out."
+        )
+
+
+def _plain(name: Any, value: Any) -> Any:
+    """A number, text, None or a list of them, as JSON keeps it."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(name, part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(
+        f"{name!r} must be a number, text, or an array or list of them, got {type(value).__name__}"
+    )
+
+
+def _key(cell: Cell) -> str:
+    return json.dumps(cell, sort_keys=True)
+
+
+# --- finished cells on disk ---------------------------------------------------------------------------------
+
+
+def _header(function: Callable) -> Record:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return {"format": FORMAT, "function": name}
+
+
+def _read(path: Path, function: Callable) -> dict[str, Record]:
+    """The records of a file by the key of their cell, the last of each; a half-written line is cut off."""
+    if not path.exists():
+        return {}
+    lines = path.read_bytes().split(b"\n")
+    if lines[-1]:
+        warnings.warn(f"the last line of {path} was half-written: that cell is run again", stacklevel=3)
+        write_whole(path, b"".join(line + b"\n" for line in lines[:-1]))
+    entries = [_entry(path, number, line) for number, line in enumerate(lines[:-1], 1)]
+    if not entries:
+        return {}
+    if entries[0] != _header(function):
+        raise ValueError(
+            f"{path} is not a file of this sweep: it begins with {entries[0]}, expected {_header(function)}. "
+            "Give this sweep a file of its own."
+        )
+    return {entry["cell"]: entry["record"] for entry in entries[1:]}
+
+
+def _entry(path: Path, number: int, line: bytes) -> Record:
+    try:
+        return json.loads(line)
+    except ValueError as broken:
+        raise ValueError(
+            f"line {number} of {path} is not JSON ({broken}). Delete that line to run its cell again, or the "
+            "file to begin anew."
+        ) from broken
+
+
+class _Appender:
+    """The file of a sweep while it runs; without a path it keeps nothing."""
+
+    def __init__(self, path: str | os.PathLike | None, function: Callable):
+        self.path, self.header = None if path is None else Path(path), _header(function)
+
+    def __enter__(self) -> "_Appender":
+        self.file = None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a", encoding="utf-8")
+            if not self.path.stat().st_size:
+                self._write(self.header)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def add(self, cell: Cell, record: Record) -> None:
+        if self.file is not None:
+            self._write({"cell": _key(cell), "record": record})
+
+    def _write(self, entry: Record) -> None:
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
