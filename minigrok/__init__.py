@@ -4,13 +4,12 @@ Look into a network:
 
     minigrok.networks    every affine map and every unit of a network, in one numbering
     minigrok.regions     the linear regions: exact in a plane and on a segment, counted around a point
-
     minigrok.measures    progress measures: norm, sharpness, waves, symmetry, spread of features
 
 Have a network to look into:
 
     minigrok.models      the networks of the course, as plain torch modules
-    minigrok.data        toy sets in the plane, and small digits
+    minigrok.data        toy sets in the plane, tables of arithmetic, digits
     minigrok.training    one small loop around a step of your own; many seeds as one batched model
     minigrok.sweep       one function over a grid of settings: here, over processes, on a cluster
     minigrok.recordings  results of long runs, with what made them
