@@ -41,6 +41,7 @@ DIAGRAMS = {
     },
 }  # fmt: skip
 USUAL = {"fraction": [0.6], "scale": [1.0], "rate": [0.03]}  # what a diagram does not vary
+KEYS = ("train", "test", "loss", "norm")
 RUNS = Path(__file__).parent / "runs" / "phase_diagrams"
 RECORDING = Path(__file__).parents[1] / "lessons" / "recordings" / "phase_diagrams.npz"
 
@@ -52,7 +53,9 @@ def train(
     decays: list[float],
     seeds: list[int],
     steps: int,
-    activation: type,
+    activation: type = models.Square,
+    eps: float = 1e-8,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, np.ndarray]:
     """All decays and seeds of one fraction, initialisation and learning rate, as one batched model.
 
@@ -70,12 +73,11 @@ def train(
             P, WIDTH, activation=activation, scale=scale, generator=torch.Generator().manual_seed(seed)
         )
         for _, seed in cells
-    ])  # fmt: skip
-    optimizer = torch.optim.AdamW(
-        ensemble.parameters(), lr=rate, weight_decay=0, betas=(0.9, 0.98), fused=True
+    ]).to(dtype)  # fmt: skip
+    decay = torch.tensor([float(decay) for decay, _ in cells])
+    optimizer = training.EnsembleAdamW(
+        ensemble.parameters(), lr=rate, weight_decay=decay, betas=(0.9, 0.98), eps=eps
     )
-    # AdamW takes one weight decay for all, so its line of code is written out, with one for each network.
-    keep = (1 - rate * torch.tensor([decay for decay, _ in cells]))[:, None, None]
 
     @torch.no_grad()
     def look() -> list[torch.Tensor]:
@@ -89,64 +91,71 @@ def train(
             seen.append(torch.stack(look()))
         optimizer.zero_grad()
         training.classification_loss(ensemble(x), y).sum().backward()
-        with torch.no_grad():
-            for weight in ensemble.parameters():
-                weight *= keep
         optimizer.step()
     curves = torch.stack(seen).permute(1, 2, 0).reshape(4, len(decays), len(seeds), -1)
-    return dict(zip(("train", "test", "loss", "norm"), curves.numpy(), strict=True))
+    return dict(zip(KEYS, curves.float().numpy(), strict=True))
 
 
-def part(name: str, row: int) -> dict[str, np.ndarray]:
-    """One row of a diagram, from its file where there is one."""
-    file, settings = RUNS / f"{name}-{row}.npz", USUAL | DIAGRAMS[name]
-    if file.exists():
-        return recordings.load(file).arrays
-    rows = list(itertools.product(settings["fraction"], settings["scale"], settings["rate"]))
-    start = time.process_time()
-    arrays = train(
-        *rows[row], settings["decay"], settings["seeds"], settings["steps"], settings["activation"]
-    )
-    seconds = time.process_time() - start
-    recordings.save(
-        file,
-        arrays | {"seconds": seconds},
-        command="a row of phase_diagrams.py",
-        seed=settings["seeds"],
-        seconds=seconds,
-    )
-    print(f"{name}, row {row + 1} of {len(rows)}: {seconds:.0f} s of CPU", flush=True)
+def kept(name: str, steps: int, *settings: object, **options: object) -> dict[str, np.ndarray]:
+    """What `train` returns for these settings, from its file where there is one."""
+    file, seeds = RUNS / f"{name}.npz", settings[4]
+    if not file.exists():
+        start = time.process_time()
+        arrays = train(*settings, steps, **options)
+        seconds = time.process_time() - start
+        command = f"{name}, a part of phase_diagrams.py"
+        recordings.save(file, arrays | {"seconds": seconds}, command=command, seed=seeds, seconds=seconds)
+        print(f"{name}: {seconds:.0f} s of CPU", flush=True)
     return recordings.load(file).arrays
 
 
 def small(name: str, array: np.ndarray) -> np.ndarray:
-    """Accuracies to the thousandth and the rest to three digits, so that the file stays small."""
-    return np.round(1000 * array).astype(np.int16) if name in ("train", "test") else array.astype(np.float16)
+    """For a small file: accuracies in thousandths (-1 where a run diverged), the rest to three digits."""
+    if name in ("train", "test"):
+        return np.nan_to_num(np.round(1000 * array), nan=-1).astype(np.int16)
+    return np.nan_to_num(array, nan=6e4, posinf=6e4).clip(max=6e4).astype(np.float16)
+
+
+def diagram(name: str) -> dict[str, np.ndarray]:
+    """All rows of one diagram."""
+    settings = USUAL | DIAGRAMS[name]
+    steps, activation = settings["steps"], settings["activation"]
+    rows = list(itertools.product(settings["fraction"], settings["scale"], settings["rate"]))
+    parts = [
+        kept(f"{name}-{k}", steps, *row, settings["decay"], settings["seeds"], activation=activation)
+        for k, row in enumerate(rows)
+    ]
+    varied = next(key for key in ("fraction", "scale", "rate") if len(settings[key]) > 1)
+    arrays = {"rows": settings[varied], "decays": settings["decay"], "steps": np.arange(0, steps + 1, EVERY)}
+    arrays |= {key: small(key, np.stack([part[key] for part in parts])) for key in KEYS}
+    return arrays | {"seconds": sum(float(part["seconds"]) for part in parts)}
+
+
+def jolts(steps: int = 3000) -> dict[str, np.ndarray]:
+    """Runs without weight decay in two precisions, with two epsilons: (seeds, observations) each."""
+    arrays, seconds = {"steps": np.arange(0, steps + 1, EVERY)}, 0.0
+    for (name, dtype), (kind, eps) in itertools.product(
+        {"float32": torch.float32, "float64": torch.float64}.items(), {"": 1e-8, " small": 1e-20}.items()
+    ):
+        part = kept(f"jolts-{name}{kind}", steps, 0.75, 1.0, 0.01, [0], [0, 1, 2], eps=eps, dtype=dtype)
+        arrays |= {f"{name}{kind}/{key}": small(key, part[key][0]) for key in KEYS}
+        seconds += float(part["seconds"])
+    return arrays | {"seconds": seconds}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--diagrams", nargs="+", default=list(DIAGRAMS), choices=list(DIAGRAMS))
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)
-    kept, seconds = {}, 0.0
-    for name in options.diagrams:
-        settings = USUAL | DIAGRAMS[name]
-        varied = next(key for key in ("fraction", "scale", "rate") if len(settings[key]) > 1)
-        parts = [part(name, row) for row in range(len(settings[varied]))]
-        seconds += sum(float(arrays["seconds"]) for arrays in parts)
-        kept |= {f"{name}/rows": settings[varied], f"{name}/decays": settings["decay"]}
-        kept[f"{name}/steps"] = np.arange(0, settings["steps"] + 1, EVERY)
-        for key in ("train", "test", "loss", "norm"):
-            kept[f"{name}/{key}"] = small(key, np.stack([arrays[key] for arrays in parts]))
+    parts = {name: diagram(name) for name in DIAGRAMS} | {"jolts": jolts()}
+    seconds = float(sum(arrays.pop("seconds") for arrays in parts.values()))
     recordings.save(
         RECORDING,
-        kept,
+        {f"{name}/{key}": array for name, arrays in parts.items() for key, array in arrays.items()},
         command="python experiments/phase_diagrams.py",
         seed=[0, 1, 2, 3, 4],
         seconds=seconds,
         data=data.table("add", P),
-        note="accuracies in thousandths; axes: row, decay, seed, observation",
+        note="accuracies in thousandths, -1: diverged; axes: row, decay, seed, observation; of jolts the last two",
     )
 
 
