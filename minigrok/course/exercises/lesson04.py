@@ -143,8 +143,8 @@ def two_groups(answer: object, *, seed: int = 0) -> None:
     expect_close(got, [high, low], "accuracies", rtol=0, atol=2e-3, mistakes=mistakes)
     passed(
         f"{high:.2f} where the mirror (b, a) was trained, {low:.2f} elsewhere: with one table\n"
-        "a + b and b + a are the same input, so half of this exam had been handed out with its answers. The colleague may\n"
-        "claim that the network is symmetric, which is how it was built"
+        "a + b and b + a are the same input, so half of this exam had been handed out with its answers.\n"
+        "The colleague may claim that the network is symmetric, which is how it was built"
     )
 
 
