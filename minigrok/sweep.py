@@ -2,7 +2,8 @@
 
 A cell is a dict of settings. Whatever runs it, the result is the same `Table`: finished cells are on disk as
 soon as they are done, a cell that fails is reported while the rest goes on, and a sweep that was stopped goes
-on where it was. Changing from a laptop to a cluster changes one argument of `run`.
+on where it was. Changing from a laptop to a cluster changes one argument of `run`. `grokking_times` is a
+function to hand to it: networks of pairs on tables of arithmetic, many at once.
 """
 
 import itertools
@@ -23,7 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from minigrok import data, models, training
+from minigrok.measures import first_reached, weight_norm
 from minigrok.recordings import write_whole
 
 FORMAT = "minigrok sweep 1"
@@ -122,7 +126,7 @@ def run(
     Args:
         function: with together=1 it is called as `function(**cell)` and returns a dict of numbers, text or
             lists. Otherwise it is called with a list of up to `together` cells, which it may train as one
-            batched model, and returns a list of as many dicts in their order (`modular.grokking_times`).
+            batched model, and returns a list of as many dicts in their order (`grokking_times`).
         cells: dicts of settings, from `grid` or of your own; no two alike.
         together: how many cells one call takes.
         workers: number of processes, each with one torch thread. The function must then be importable: one
@@ -172,6 +176,102 @@ def run(
         finally:
             finished.close()
     return Table([done[key] for key in map(_key, cells) if key in done], interrupted)
+
+
+_USUAL: Cell = {
+    "operation": "add", "p": 31, "width": 64, "activation": "relu", "fraction": 0.5, "split": "ordered",
+    "scale": 1.0, "lr": 1e-2, "weight_decay": 1.0, "seed": 0, "steps": 1000, "every": 10,
+}  # fmt: skip
+_SHARED = ("p", "width", "activation", "steps", "every")  # what networks of one batched model have in common
+_ACTIVATIONS = {"relu": nn.ReLU, "square": models.Square}
+
+
+def grokking_times(cells: list[Cell]) -> list[Record]:
+    """When do networks of pairs fit their training pairs, and when do they understand the rest?
+
+    Every cell is one `models.pair_mlp` on one table, trained by full-batch AdamW (betas 0.9 and 0.98) with
+    cross-entropy. Cells that agree in p, width, activation, steps and every train as one batched model,
+    whatever their data, learning rate, weight decay or seed.
+
+    Args:
+        cells: dicts with any of operation ("add"), p (31), width (64), activation ("relu" or "square"),
+            fraction (0.5), split ("ordered"), scale (1.0, of the initialisation), lr (0.01), weight_decay
+            (1.0), seed (0: of data and weights), steps (1000) and every (10 steps between two looks).
+
+    Returns:
+        For each cell train_step and test_step, the first look with at least 99 % of the training and 95 % of
+        the test pairs right (NaN: not by the end), and train_accuracy, test_accuracy and norm at the end.
+
+    Raises:
+        ValueError: a setting it does not know, or a value that `data.arithmetic` or `pair_mlp` refuses.
+
+    Example:
+        >>> (found,) = grokking_times([{"p": 5, "width": 8, "fraction": 0.8, "steps": 20}])
+        >>> sorted(found)
+        ['norm', 'test_accuracy', 'test_step', 'train_accuracy', 'train_step']
+
+    Used in lesson 07, through `run`.
+    """
+    full = [_complete(cell) for cell in cells]
+    groups: dict[str, list[int]] = {}
+    for i, cell in enumerate(full):
+        groups.setdefault(_key({name: cell[name] for name in _SHARED}), []).append(i)
+    found: dict[int, Record] = {}
+    for members in groups.values():
+        found |= dict(zip(members, _train_together([full[i] for i in members]), strict=True))
+    return [found[i] for i in range(len(cells))]
+
+
+def _complete(cell: Cell) -> Cell:
+    unknown = sorted(cell.keys() - _USUAL.keys())
+    if unknown:
+        raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(_USUAL)}")
+    cell = _USUAL | cell
+    if cell["activation"] not in _ACTIVATIONS:
+        raise ValueError(f"activation must be 'relu' or 'square', got {cell['activation']!r}")
+    return cell
+
+
+def _train_together(cells: list[Cell]) -> list[Record]:
+    tasks = [
+        data.arithmetic(c["operation"], c["p"], fraction=c["fraction"], split=c["split"], seed=c["seed"])
+        for c in cells
+    ]
+    train_set = training.padded([(task.x_train, task.y_train) for task in tasks])
+    test_set = training.padded([(task.x_test, task.y_test) for task in tasks])
+    ensemble = training.Ensemble([_network(cell) for cell in cells])
+    lr, decay = (torch.tensor([float(cell[name]) for cell in cells]) for name in ("lr", "weight_decay"))
+    state = training.State(ensemble, training.EnsembleAdamW(ensemble.parameters(), lr=lr, weight_decay=decay))
+
+    def look(state: training.State) -> Record:
+        return {
+            "train": training.accuracy(state.model, *train_set),
+            "test": training.accuracy(state.model, *test_set),
+            "norm": weight_norm(state.model),
+        }
+
+    steps, every = cells[0]["steps"], cells[0]["every"]
+    at = [*range(0, steps, every), steps]
+    step = training.classification_step()
+    seen = training.train(step, state, steps=steps, batches=lambda t: train_set, observe=look, at=at)
+    columns = {
+        "train_step": first_reached(seen.steps, seen["train"], 0.99),
+        "test_step": first_reached(seen.steps, seen["test"], 0.95),
+        "train_accuracy": seen["train"][-1],
+        "test_accuracy": seen["test"][-1],
+        "norm": seen["norm"][-1],
+    }
+    return [{name: float(values[i]) for name, values in columns.items()} for i in range(len(cells))]
+
+
+def _network(cell: Cell) -> models.PairMLP:
+    return models.pair_mlp(
+        cell["p"],
+        cell["width"],
+        activation=_ACTIVATIONS[cell["activation"]],
+        scale=cell["scale"],
+        generator=torch.Generator().manual_seed(cell["seed"]),
+    )
 
 
 # --- where the cells run ------------------------------------------------------------------------------------

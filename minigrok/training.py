@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from minigrok.models import PairMLP, Square
 from minigrok.recordings import check_zip, data_hash, to_array, write_whole
 
 FORMAT = "minigrok checkpoint 1"
@@ -264,8 +265,9 @@ class Ensemble(nn.Module):
     `ensemble(x)` takes x (N, ...) for all, or (S, N, ...) with a batch for each, to (S, N, n_out).
     `len(ensemble)` is S; `ensemble[s]` is a plain copy of the s-th network, which `regions.partition` takes.
 
-    Sequences of linear layers and activations go through `baddbmm`, all else through `torch.func.vmap`;
-    bench/bench_training.py has what each saves.
+    Sequences of linear layers and activations go through `baddbmm`, `models.PairMLP` through bags of rows
+    (x is then (N, 2) or (S, N, 2) pairs), all else through `torch.func.vmap`; bench/bench_training.py and
+    bench/bench_grokking.py have what each saves.
 
     Example:
         >>> from minigrok import models
@@ -286,6 +288,8 @@ class Ensemble(nn.Module):
         # A copy of the first network in which every tensor has the seeds as a new first axis.
         self.stacked = _rebuilt(models[0], lambda name, _: torch.stack([named[name] for named in tensors]))
         self._layered = sample_dims == 1 and _is_layered(self.stacked)
+        self._paired = type(self.stacked) is PairMLP and _is_product(self.stacked.body)
+        self._pairs: tuple[Tensor, int, tuple[_Bags, _Bags]] | None = None  # see _bags_of
 
     def __len__(self) -> int:
         return self.size
@@ -302,7 +306,26 @@ class Ensemble(nn.Module):
                 f"expected x (N, ...) with {self.sample_dims + 1} dimensions for all networks, or "
                 f"({self.size}, N, ...) with a batch for each, got shape {tuple(x.shape)}"
             )
+        if self._paired:
+            return self._by_pairs(x)
         return self._by_layers(x) if self._layered else self._by_vmap(x, 0 if each else None)
+
+    def _by_pairs(self, x: Tensor) -> Tensor:
+        left, right = self.stacked.left.weight, self.stacked.right.weight
+        tables = left if left is right else torch.cat([left, right], dim=1)  # (S, rows, features)
+        h = _RowSums.apply(tables.flatten(0, 1), *self._bags_of(x)).view(self.size, x.shape[-2], -1)
+        for layer in self.stacked.body:
+            h = _Product.apply(layer.weight, h) if isinstance(layer, nn.Linear) else layer(h)
+        return h
+
+    def _bags_of(self, x: Tensor) -> tuple["_Bags", "_Bags"]:
+        """Which rows of the tables each pair takes, and the reverse; kept while training on the same x."""
+        if self._pairs is None or self._pairs[0] is not x or self._pairs[1] != x._version:
+            bags = _bags_of_pairs(x.expand(self.size, -1, -1), self.stacked)
+            if not torch.is_grad_enabled():  # just looking: the training set is the one to keep
+                return bags, bags
+            self._pairs = x, x._version, (bags, bags.reverse())
+        return self._pairs[2]
 
     def _by_layers(self, x: Tensor) -> Tensor:
         # Features before samples: weight @ h needs no transposed copy on the way back.
@@ -336,7 +359,8 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
 
     Args:
         logits: (N, C), or (S, N, C) of an `Ensemble`.
-        y: (N,) int64 for all networks, or (S, N).
+        y: (N,) int64 for all networks, or (S, N). Samples of label -1 are left out, the mean is over the
+            rest: they fill up the sets of an ensemble whose networks train on different numbers (`padded`).
 
     Returns:
         () or (S,), differentiable.
@@ -350,15 +374,18 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
     Used in lesson 02.
     """
     _check_loss(loss)
+    if loss == "cross_entropy" and logits.dim() == 2:
+        return F.cross_entropy(logits, y, ignore_index=-1)
+    y = y.expand(logits.shape[:-1])
+    counts, y = y >= 0, y.clamp(min=0)
     if loss == "squared_error":
-        return (logits - F.one_hot(y, logits.shape[-1])).square().mean(dim=(-2, -1))
-    if loss == "stablemax":
+        each = (logits - F.one_hot(y, logits.shape[-1])).square().mean(dim=-1)
+    elif loss == "stablemax":
         s = _stable(logits)
-        right = s.take_along_dim(y.expand(s.shape[:-1])[..., None], dim=-1)[..., 0]
-        return (s.sum(dim=-1).log() - right.log()).mean(dim=-1)
-    if logits.dim() == 2:
-        return F.cross_entropy(logits, y)
-    return F.cross_entropy(logits.mT, y.expand(logits.shape[:2]), reduction="none").mean(dim=-1)
+        each = s.sum(dim=-1).log() - s.take_along_dim(y[..., None], dim=-1)[..., 0].log()
+    else:  # Classes first, as an Ensemble lays them out, the softmax takes many samples at once.
+        each = -logits.mT.log_softmax(dim=-2).gather(-2, y[:, None])[:, 0]
+    return (each * counts).sum(dim=-1) / counts.sum(dim=-1)
 
 
 def classification_step(loss: str = "cross_entropy") -> Callable[[State, Batch], None]:
@@ -392,7 +419,8 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The share of samples whose largest output is that of their label, one number for each network.
 
     Returns:
-        () for a model, (S,) for an `Ensemble`; NaN where any output is NaN or infinite.
+        () for a model, (S,) for an `Ensemble`; NaN where any output is NaN or infinite. Samples of label -1
+        are left out, as in `classification_loss`.
 
     Example:
         >>> accuracy(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
@@ -401,8 +429,115 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     Used in lessons 02 and 03.
     """
     logits = model(x)
-    share = (logits.argmax(dim=-1) == y).to(logits.dtype).mean(dim=-1)
+    counts = (y >= 0).sum(dim=-1)
+    share = (logits.argmax(dim=-1) == y).sum(dim=-1).to(logits.dtype) / counts
     return share.where(logits.isfinite().all(dim=-1).all(dim=-1), torch.nan)
+
+
+def padded(sets: Sequence[Batch]) -> Batch:
+    """Training sets of different sizes as one batch for an `Ensemble`, the shorter ones filled up.
+
+    Args:
+        sets: (x (n, ...), y (n,)) of each network.
+
+    Returns:
+        x (S, N, ...) and y (S, N) with N the longest set's size; what is filled up is zeros with label -1,
+        which `classification_loss` and `accuracy` leave out.
+
+    Example:
+        >>> x, y = padded([(torch.ones(1, 2), torch.tensor([4])), (torch.ones(2, 2), torch.tensor([1, 3]))])
+        >>> x.shape, y
+        (torch.Size([2, 2, 2]), tensor([[ 4, -1],
+                [ 1,  3]]))
+
+    Used in lesson 07.
+    """
+    pad = torch.nn.utils.rnn.pad_sequence
+    return (
+        pad([x for x, _ in sets], batch_first=True),
+        pad([y for _, y in sets], batch_first=True, padding_value=-1),
+    )
+
+
+class EnsembleAdamW(torch.optim.Optimizer):
+    """AdamW with a learning rate and a weight decay of its own for each network of an `Ensemble`.
+
+        m <- b1 m + (1 - b1) g ,   v <- b2 v + (1 - b2) g^2
+        w <- w - lr weight_decay w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
+
+    With the same numbers for all it is `torch.optim.AdamW`, up to rounding.
+
+    Args:
+        parameters: an ensemble's, (S, ...) each.
+        lr, weight_decay: a number for all, or (S,) tensors.
+
+    Raises:
+        ValueError: a number that is negative, NaN or infinite; betas outside [0, 1); (S,) that fits no
+            ensemble of these parameters.
+
+    Source: Loshchilov & Hutter 2019 (arXiv 1711.05101), as PyTorch has it.
+
+    Example:
+        >>> w = nn.Parameter(torch.ones(2, 3))
+        >>> w.grad = torch.ones(2, 3)
+        >>> EnsembleAdamW([w], lr=torch.tensor([0.0, 0.1]), weight_decay=1.0).step()
+        >>> w[:, 0].detach()  # the second: 1 - .1 - .1
+        tensor([1.0000, 0.8000])
+
+    Used in lesson 07.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        *,
+        lr: float | Tensor,
+        weight_decay: float | Tensor,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-8,
+    ):
+        options = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
+        super().__init__(parameters, options)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
+        for name in ("lr", "weight_decay", "eps"):
+            self._check(name, torch.as_tensor(options[name]))
+
+    def _check(self, name: str, value: Tensor) -> None:
+        if not (value.isfinite() & (value >= 0)).all():
+            raise ValueError(f"{name} must be finite and at least 0, got {value.tolist()}")
+        sizes = {len(weight) if weight.dim() else 0 for g in self.param_groups for weight in g["params"]}
+        if value.dim() and (value.dim() > 1 or sizes != {len(value)}):
+            raise ValueError(
+                f"{name} must be a number, or one for each network ({sorted(sizes)} by the first axis of the "
+                f"parameters), got shape {tuple(value.shape)}"
+            )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, self.state[weight], group)
+
+    def _update(self, weight: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if not state:
+            state |= {"step": 0, "m": torch.zeros_like(weight), "v": torch.zeros_like(weight)}
+        state["step"] += 1
+        (b1, b2), grad = group["betas"], weight.grad
+        lr, decay = (_for_each(group[name], weight) for name in ("lr", "weight_decay"))
+        correction = math.sqrt(1 - b2 ** state["step"])
+        m = state["m"].lerp_(grad, 1 - b1)
+        v = state["v"].mul_(b2).addcmul_(grad, grad, value=1 - b2)
+        change = m / v.sqrt().add_(group["eps"] * correction)
+        weight.mul_(1 - lr * decay).sub_(change.mul_(lr * (correction / (1 - b1 ** state["step"]))))
+
+
+def _for_each(value: float | Tensor, weight: Tensor) -> float | Tensor:
+    """One number for each network, in a shape that multiplies its slice of a parameter."""
+    if not isinstance(value, Tensor) or not value.dim():
+        return value
+    return value.to(weight).view(-1, *[1] * (weight.dim() - 1))
 
 
 def noise_level(
@@ -871,12 +1006,82 @@ def _short(steps: list[int]) -> str:
 
 # Activations that treat every number alike, so that the order of the axes does not matter to them.
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Identity)
+_ELEMENTWISE += (Square,)
 
 
 def _is_layered(model: nn.Module) -> bool:
     return type(model) is nn.Sequential and all(
         type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in model
     )
+
+
+def _is_product(model: nn.Module) -> bool:
+    return _is_layered(model) and all(getattr(layer, "bias", None) is None for layer in model)
+
+
+@dataclass
+class _Bags:
+    """Which rows of a matrix are added up (`rows`, bag after bag), and where each bag begins."""
+
+    rows: Tensor
+    begins: Tensor
+    n_rows: int  # of the matrix
+
+    def reverse(self) -> "_Bags":
+        """For each row of the matrix the bags it is in: what the gradient of the sums adds up."""
+        sizes = self.begins.diff(append=self.begins.new_tensor([len(self.rows)]))
+        bag = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+        counts = torch.bincount(self.rows, minlength=self.n_rows)
+        return _Bags(bag[self.rows.argsort(stable=True)], counts.cumsum(0) - counts, len(sizes))
+
+
+def _bags_of_pairs(x: Tensor, model: PairMLP) -> _Bags:
+    """x (S, N, 2) -> the rows that each pair takes from all networks' tables laid end to end."""
+    (seeds, n, two), p = x.shape, model.left.num_embeddings
+    if two != 2:
+        raise ValueError(f"expected pairs (N, 2), or (S, N, 2), got shape {tuple(x.shape[1:])}")
+    if x.is_floating_point() or n and (x.min() < 0 or x.max() >= p):
+        raise ValueError(
+            f"expected pairs of whole numbers from 0 to {p - 1}, got {x.dtype}"
+            + (f" from {x.min().item()} to {x.max().item()}" if n else "")
+        )
+    tables = 1 if model.left is model.right else 2
+    first = torch.arange(seeds, device=x.device)[:, None, None] * (tables * p)
+    rows = (x + first + torch.tensor([0, (tables - 1) * p], device=x.device)).flatten()
+    each = 2 if model.combine == "add" else 1  # two bags of one row each, side by side, are concatenated
+    return _Bags(rows, torch.arange(0, len(rows), each, device=x.device), seeds * tables * p)
+
+
+class _RowSums(torch.autograd.Function):
+    """Sums of rows of a matrix. The gradient is such sums again: PyTorch's own adds up row by row."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, bags: _Bags, reverse: _Bags) -> Tensor:
+        ctx.bags = bags, reverse
+        return torch.embedding_bag(matrix, bags.rows, bags.begins, False, 0)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        bags, reverse = ctx.bags
+        return _RowSums.apply(grad.contiguous(), reverse, bags), None, None
+
+
+class _Product(torch.autograd.Function):
+    """weight (S, out, in) and h (S, N, in) -> (S, N, out), each tensor laid out as the next step reads it.
+
+    The output lies features before samples, so that a softmax runs along the samples, many at once; the
+    gradient of h lies samples before features, so that its rows can be added up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, h: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, h)
+        return torch.bmm(weight, h.mT).mT
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        weight, h = ctx.saved_tensors
+        return torch.bmm(grad.mT, h), torch.bmm(grad, weight)
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:

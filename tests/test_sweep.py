@@ -17,8 +17,9 @@ import sweep_functions
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from minigrok import sweep
+from minigrok import data, models, sweep
 
 CELLS = sweep.grid(a=[2, 3, 7], b=[1, 10])
 names = st.sampled_from(["width", "seed", "lr", "loss"])
@@ -93,6 +94,84 @@ def test_a_map_has_the_seeds_along_its_third_axis():
     assert rows.tolist() == [1, 2, 3] and columns.tolist() == [0.25, 0.5]
     assert np.array_equal(score[:, :, 0], 100 * rows[:, None] + columns)
     assert np.isnan(score[0, :, 1]).all() and np.array_equal(score[1:, :, 1], score[1:, :, 0] + 10)
+
+
+# --- networks of pairs, many at once ------------------------------------------------------------------------
+
+
+def alone(cell):
+    """The same run as a plain loop: one network, torch's own AdamW and cross-entropy."""
+    options = {"fraction": cell["fraction"], "split": cell["split"], "seed": cell["seed"]}
+    task = data.arithmetic(cell["operation"], cell["p"], **options)
+    activation = {"relu": nn.ReLU, "square": models.Square}[cell["activation"]]
+    generator = torch.Generator().manual_seed(cell["seed"])
+    model = models.pair_mlp(
+        cell["p"], cell["width"], activation=activation, scale=cell["scale"], generator=generator
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=cell["lr"], weight_decay=cell["weight_decay"], betas=(0.9, 0.98)
+    )
+    curves = {"train": [], "test": []}
+    for step in range(cell["steps"] + 1):
+        with torch.no_grad():
+            for name, x, y in (("train", task.x_train, task.y_train), ("test", task.x_test, task.y_test)):
+                curves[name].append((step, (model(x).argmax(1) == y).float().mean().item()))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(task.x_train), task.y_train).backward()
+        if step < cell["steps"]:
+            optimizer.step()
+    norm = sum(w.square().sum().item() for w in model.parameters()) ** 0.5
+    return curves, norm
+
+
+def first(curve, level, every, steps):
+    return next((t for t, a in curve if a >= level and (t % every == 0 or t == steps)), float("nan"))
+
+
+def test_many_networks_at_once_do_what_each_does_alone():
+    usual = {"p": 7, "width": 24, "steps": 60, "every": 7}
+    names = ("operation", "activation", "fraction", "lr", "weight_decay", "seed", "split", "scale")
+    varied = [
+        ("add", "relu", 0.8, 0.01, 1.0, 0, "ordered", 1.0),
+        ("random", "relu", 0.3, 0.03, 0.0, 1, "ordered", 1.0),
+        ("add", "square", 0.6, 0.02, 3.0, 2, "ordered", 1.0),
+        ("subtract", "relu", 0.5, 0.0, 1.0, 3, "ordered", 1.0),
+        ("multiply", "relu", 0.7, 0.05, 0.3, 4, "unordered", 2.0),
+    ]
+    cells = [usual | dict(zip(names, settings, strict=True)) for settings in varied]
+    for cell, found in zip(cells, sweep.grokking_times(cells), strict=True):
+        curves, norm = alone(cell)
+        assert found["train_accuracy"] == pytest.approx(curves["train"][-1][1], abs=1e-6)
+        assert found["test_accuracy"] == pytest.approx(curves["test"][-1][1], abs=1e-6)
+        assert found["norm"] == pytest.approx(norm, rel=1e-4)
+        expected = first(curves["train"], 0.99, 7, 60)
+        assert found["train_step"] == pytest.approx(expected, nan_ok=True)
+    fitted = [found["train_step"] for found in sweep.grokking_times(cells)]
+    assert np.isnan(fitted).any() and not np.isnan(fitted).all()  # both kinds were compared
+
+
+def test_grokking_times_sweep_over_processes_too():
+    cells = sweep.grid(p=[5], width=[8], steps=[10], seed=[0, 1, 2])
+    here = sweep.run(sweep.grokking_times, cells, together=3)
+    there = sweep.run(sweep.grokking_times, cells, together=2, workers=2)
+    assert not here.failed and not there.failed
+    np.testing.assert_allclose(here.column("norm"), there.column("norm"), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "cell, text",
+    [
+        ({"decay": 1.0}, "unknown setting decay; there are operation, p, width, activation, fraction"),
+        ({"activation": "gelu"}, "activation must be 'relu' or 'square', got 'gelu'"),
+        ({"fraction": 1.0}, "fraction is the share of the table to train on, above 0 and below 1, got 1.0"),
+        ({"operation": "divide", "p": 33}, "needs a prime p"),
+    ],
+)
+def test_settings_that_cannot_be_trained(cell, text):
+    with pytest.raises(ValueError, match=text):
+        sweep.grokking_times([cell])
+    (record,) = sweep.run(sweep.grokking_times, [cell], together=2).failed
+    assert text.split(";")[0] in record["error"]
 
 
 # --- on disk ------------------------------------------------------------------------------------------------

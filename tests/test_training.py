@@ -784,7 +784,7 @@ def test_losses_are_their_formulas(n, classes, seed):
     "call", [training.classification_step, lambda loss: training.classification_loss(X, Y, loss)]
 )
 def test_an_unknown_loss_is_refused(call):
-    with pytest.raises(ValueError, match="loss must be 'cross_entropy' or 'squared_error', got 'mse'"):
+    with pytest.raises(ValueError, match="'squared_error' or 'stablemax', got 'mse'"):
         call("mse")
 
 
