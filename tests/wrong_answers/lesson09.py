@@ -1,0 +1,108 @@
+"""Usual mistakes in the exercises of lesson 09, and the words by which each must be diagnosed."""
+
+_SIDES = """
+def both_sides(model, x):
+    left = right = 0
+    W, gx, gw = model[0].weight, [], []
+    for sample in x:
+        sample = sample.clone().requires_grad_()
+        a, b = torch.autograd.grad(model(sample)[0], [sample, W])
+        gx.append(a), gw.append(b)
+    gx, gw, shortest = torch.stack(gx), torch.stack(gw), x.norm(dim=1).min()
+    left = gx.square().sum(1).mean()
+    mean = gw.square().sum((1, 2)).mean()
+    right = W.square().sum() / shortest**2 * mean
+    {change}
+    return left.item(), right.item()
+"""
+
+
+def _sides(change: str) -> str:
+    return _SIDES.format(change=change)
+
+
+WRONG = {
+    "09-lemma": [
+        ("mean before the square", _sides("left = gx.mean(0).square().sum()"),
+         r"averaged the gradients before"),
+        ("not squared", _sides("left = gx.norm(dim=1).mean()"), r"square each length before the mean"),
+        ("spectral norm", _sides("right = torch.linalg.matrix_norm(W, 2)**2 / shortest**2 * mean"),
+         r"the lemma has the Frobenius norm"),
+        ("mean length", _sides("right = W.square().sum() / x.norm(dim=1).mean()**2 * mean"),
+         r"the shortest input belongs there, not the mean"),
+        ("no length", _sides("right = W.square().sum() * mean"), r"the shortest input is missing"),
+        ("mean of the weight gradients", _sides(
+            "right = W.square().sum() / shortest**2 * gw.mean(0).square().sum()"),
+         r"you averaged the gradients before you squared"),
+        ("one number", "def both_sides(model, x):\n    return 1.0", r"should return two numbers"),
+    ],
+    "09-schedule": [
+        ("the share left", "def schedule_end(first, last):\n    return last / first",
+         r"the share of the noise that is left"),
+        ("the fall", "def schedule_end(first, last):\n    return first - last", r"how far sigma falls"),
+        ("negative", "def schedule_end(first, last):\n    return 1 - last / first",
+         r"an accuracy is not negative"),
+    ],
+    "09-symmetrised": [
+        ("all mirrors", "def symmetrised(x, y):\n    return torch.cat([x, x.flip(1)]), torch.cat([y, y])",
+         r"is there twice: its mirror was in the set|is there twice: it is its own mirror"),
+        ("mirrors only", "def symmetrised(x, y):\n    alone = data.without_mirror(x)\n"
+         "    return x[alone].flip(1), y[alone]", r"pairs you were given are missing"),
+        ("nothing added", "def symmetrised(x, y):\n    return x, y", r"the mirror .* is missing"),
+        ("labels of others", "def symmetrised(x, y):\n    alone = data.without_mirror(x)\n"
+         "    return torch.cat([x, x[alone].flip(1)]), torch.cat([y, y[: alone.sum()].flip(0)])",
+         r"has a wrong label"),
+        ("labels forgotten", "def symmetrised(x, y):\n    alone = data.without_mirror(x)\n"
+         "    return torch.cat([x, x[alone].flip(1)]), y", r"the labels` should have shape"),
+    ],
+    "09-agreement": [
+        ("with the diagonal", "def agreement(answers, trained):\n"
+         "    hidden = ~trained & ~trained.T\n    return (answers == answers.T)[hidden].double().mean()",
+         r"the pairs \(a, a\) are in it"),
+        ("hidden pairs", "def agreement(answers, trained):\n"
+         "    off = ~torch.eye(len(answers), dtype=torch.bool)\n"
+         "    return (answers == answers.T)[~trained & off].double().mean()",
+         r"the mirror of some was trained"),
+        ("the test as published", "def agreement(answers, trained):\n"
+         "    return (answers == answers.T)[trained].double().mean()", r"the abelian test on training pairs"),
+        ("mirror hidden", "def agreement(answers, trained):\n"
+         "    return (answers == answers.T)[trained & ~trained.T].double().mean()",
+         r"one of the two orders was trained"),
+    ],
+    "09-entropy": [
+        ("rows not scaled", "def entropy(features):\n    R = features @ features.T\n    R = R / R.trace()\n"
+         "    v = torch.linalg.eigvalsh(R).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
+         r"every row should have length 1"),
+        ("bits", "def entropy(features):\n    z = features / features.norm(dim=1, keepdim=True)\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=1e-12)\n    return -(v * v.log2()).sum()",
+         r"natural logarithm"),
+        ("features for samples", "def entropy(features):\n"
+         "    z = torch.nn.functional.normalize(features, dim=0).T\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
+         r"one row for each sample"),
+        ("zero times log zero", "def entropy(features):\n"
+         "    z = features / features.norm(dim=1, keepdim=True)\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).round(decimals=9).abs()\n"
+         "    return -(v * v.log()).sum()",
+         r"holds nan|log of zero"),
+        ("no minus", "def entropy(features):\n    z = features / features.norm(dim=1, keepdim=True)\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=1e-12)\n    return (v * v.log()).sum()",
+         r"the sign is wrong"),
+    ],
+    "09-associativity": [
+        ("all triples", "def associativity(answers, trained):\n"
+         "    return (answers[answers] == answers[:, answers]).double().mean()",
+         r"leave out those that use a trained pair"),
+        ("inner steps only", "def associativity(answers, trained):\n"
+         "    same = answers[answers] == answers[:, answers]\n"
+         "    hidden = ~trained[:, :, None] & ~trained[None]\n    return same[hidden].double().mean()",
+         r"the two outer steps may be trained"),
+        ("divided by all", "def associativity(answers, trained):\n"
+         "    same = answers[answers] == answers[:, answers]\n"
+         "    used = trained[:, :, None] | trained[None] | trained[answers] | trained[:, answers]\n"
+         "    return (same & ~used).double().mean()", r"divide by the hidden ones"),
+        ("the share of triples", "def associativity(answers, trained):\n"
+         "    used = trained[:, :, None] | trained[None] | trained[answers] | trained[:, answers]\n"
+         "    return (~used).double().mean()", r"share of triples that use no trained pair"),
+    ],
+}  # fmt: skip
