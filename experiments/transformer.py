@@ -213,9 +213,9 @@ def analyse(seed: int) -> dict[str, np.ndarray]:
     task = problem(seed)
     steps = [t for t in moments(20_000) if (RUNS / f"transformer_{seed}" / f"{t}.pt").exists()]
     last = weights(seed, steps[-1]).requires_grad_(False)
-    waves = dial(last(data.table("add", P)[0]))
-    keys = measures.key_frequencies(waves, share=0.95)
-    plane = face_plane(last, *measures.key_frequencies(waves, 1))
+    power = measures.fourier_power(last.token[:P])
+    keys = (1 + (power[1:] > 3 / (P // 2)).nonzero()[:, 0]).tolist()  # three times an even share, and more
+    plane = face_plane(last, *measures.key_frequencies(last.token[:P], 1))
     rows, spread = [], 0.0
     for t in steps:
         rows.append(measure(weights(seed, t), task, keys, plane, spread))
