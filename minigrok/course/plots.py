@@ -549,7 +549,7 @@ def ring_image(points: np.ndarray, limit: float, size: int = 320) -> np.ndarray:
     at = size * (points * [1, -1] / limit + 1) - 0.5  # on a canvas twice as fine
     canvas = np.full((2 * size, 2 * size), _pixels.ink(["#FFFFFF"])[0])
     line = _pixels.along(np.stack([at, np.roll(at, -1, axis=0)], axis=1))
-    _pixels.stamp(canvas, line, _pixels.square(2), FRAME)
+    _pixels.stamp(canvas, line, _pixels.square(2), MUTED)
     for brush, colour in ((_pixels.disc(6.5), PALETTE[0]), (_pixels.square(17), PALETTE[1])):
         _pixels.stamp(canvas, np.rint(at).astype(int), brush, colour)
         at = at[:1]
