@@ -214,8 +214,9 @@ def analyse(seed: int) -> dict[str, np.ndarray]:
     steps = [t for t in moments(20_000) if (RUNS / f"transformer_{seed}" / f"{t}.pt").exists()]
     last = weights(seed, steps[-1]).requires_grad_(False)
     power = measures.fourier_power(last.token[:P])
-    keys = (1 + (power[1:] > 3 / (P // 2)).nonzero()[:, 0]).tolist()  # three times an even share, and more
-    plane = face_plane(last, *measures.key_frequencies(last.token[:P], 1))
+    strongest = measures.key_frequencies(last.token[:P], 1)
+    keys = [k for k in range(1, P // 2 + 1) if power[k] > 3 / (P // 2)] or strongest  # three even shares
+    plane = face_plane(last, *strongest)
     rows, spread = [], 0.0
     for t in steps:
         rows.append(measure(weights(seed, t), task, keys, plane, spread))
@@ -247,8 +248,9 @@ def record(seeds: list[int], path: Path = RECORDING) -> recordings.Recording:
     arrays |= {"steps": longest["steps"], "keys": np.stack([_padded(found["keys"], width) for found in runs])}
     arrays |= {"kept_steps": kept, "kept_weights": torch.stack(flat).half()}
     saved = [torch.load(RUNS / f"transformer_{seed}" / "checkpoint.pt")["seconds"] for seed in seeds]
+    again = f"python experiments/transformer.py --seeds {' '.join(map(str, seeds))} --steps {kept[-1]}"
     return recordings.save(
-        path, arrays, command="python experiments/transformer.py", seed=seeds, seconds=sum(saved),
+        path, arrays, command=again, seed=seeds, seconds=sum(saved),
         data=tuple(problem(seeds[0])),
         note="kept_weights: parameters_to_vector of the first seed, float16, at kept_steps. complexity: "
         f"(seed, step, {POINTS}, radius), radii {RADII} in units of spread, the last in that of step 0.",
