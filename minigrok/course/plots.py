@@ -329,7 +329,7 @@ def waits(groups: Mapping[str, Sequence[float]], end: float, ax: Axes | None = N
         >>> len(ax.get_lines())  # dots, arrows and a bar; dots and a bar; the line at the end
         6
 
-    Used in lesson 07.
+    Used in lessons 04 and 07.
     """
     if not groups or any(len(values) == 0 for values in groups.values()):
         raise ValueError("expected at least one group with at least one number, such as {'decay': [40, 42]}.")
@@ -397,7 +397,7 @@ def phases(
         >>> [text.get_text() for text in ax.texts]
         ['240']
 
-    Used in lesson 07.
+    Used in lessons 04 and 07.
     """
     names, numbers = np.asarray(names), np.asarray(numbers, dtype=float)
     if names.shape != (len(y), len(x)) or numbers.shape != names.shape:
