@@ -397,7 +397,7 @@ def phases(
         >>> [text.get_text() for text in ax.texts]
         ['240']
 
-    Used in lessons 04 and 07.
+    Used in lesson 07.
     """
     names, numbers = np.asarray(names), np.asarray(numbers, dtype=float)
     if names.shape != (len(y), len(x)) or numbers.shape != names.shape:
