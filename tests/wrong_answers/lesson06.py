@@ -50,7 +50,7 @@ WRONG = {
          r"only the first frequency"),
         ("no 2 pi", _CLOCK.format(
             scores="sum(torch.cos(k * (a + b - c) / p) for k in frequencies).flatten(0, 1)"),
-         r"no 2 pi"),
+         r"there is no 2 pi"),
         ("a - b", _CLOCK.format(
             scores="sum(torch.cos(2 * torch.pi * k * (a - b - c) / p) for k in frequencies).flatten(0, 1)"),
          r"the clock of a - b"),
