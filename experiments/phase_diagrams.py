@@ -155,7 +155,7 @@ def main() -> None:
         seed=[0, 1, 2, 3, 4],
         seconds=seconds,
         data=data.table("add", P),
-        note="accuracies in thousandths, -1: diverged; axes: row, decay, seed, observation; of jolts the last two",
+        note="accuracies in thousandths, -1: diverged; axes: row, decay, seed, look; of jolts the last two",
     )
 
 
