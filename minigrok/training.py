@@ -289,7 +289,8 @@ class Ensemble(nn.Module):
         self.stacked = _rebuilt(models[0], lambda name, _: torch.stack([named[name] for named in tensors]))
         self._layered = sample_dims == 1 and _is_layered(self.stacked)
         self._paired = type(self.stacked) is PairMLP and _is_product(self.stacked.body)
-        self._pairs: tuple[Tensor, int, tuple[_Bags, _Bags]] | None = None  # see _bags_of
+        self._last: tuple[list[tuple[Tensor, int]], Any] = [], None  # see _kept
+        _keep_freed_memory()
 
     def __len__(self) -> int:
         return self.size
@@ -300,32 +301,72 @@ class Ensemble(nn.Module):
         return _rebuilt(self.stacked, lambda _, tensor: tensor[s].clone())
 
     def forward(self, x: Tensor) -> Tensor:
+        each = self._check_batch(x)
+        if self._paired:
+            return self._by_pairs(x)
+        return self._by_layers(x) if self._layered else self._by_vmap(x, 0 if each else None)
+
+    def _check_batch(self, x: Tensor) -> bool:
+        """Whether x has a batch for each network."""
         each = x.dim() == self.sample_dims + 2
         if not each and x.dim() != self.sample_dims + 1 or each and len(x) != self.size:
             raise ValueError(
                 f"expected x (N, ...) with {self.sample_dims + 1} dimensions for all networks, or "
                 f"({self.size}, N, ...) with a batch for each, got shape {tuple(x.shape)}"
             )
-        if self._paired:
-            return self._by_pairs(x)
-        return self._by_layers(x) if self._layered else self._by_vmap(x, 0 if each else None)
+        return each
 
     def _by_pairs(self, x: Tensor) -> Tensor:
         left, right = self.stacked.left.weight, self.stacked.right.weight
         tables = left if left is right else torch.cat([left, right], dim=1)  # (S, rows, features)
-        h = _RowSums.apply(tables.flatten(0, 1), *self._bags_of(x)).view(self.size, x.shape[-2], -1)
+        h = _RowSums.apply(tables.flatten(0, 1), *self._bags_of(x))
         for layer in self.stacked.body:
-            h = _Product.apply(layer.weight, h) if isinstance(layer, nn.Linear) else layer(h)
+            if isinstance(layer, nn.Linear):
+                h = _Product.apply(layer.weight, h.reshape(self.size, x.shape[-2], -1))
+            elif type(layer) is nn.ReLU and layer is self.stacked.body[0]:
+                h = h.relu_()  # nothing else needs the sums
+            else:
+                h = layer(h)
         return h
 
     def _bags_of(self, x: Tensor) -> tuple["_Bags", "_Bags"]:
         """Which rows of the tables each pair takes, and the reverse; kept while training on the same x."""
-        if self._pairs is None or self._pairs[0] is not x or self._pairs[1] != x._version:
+        if not torch.is_grad_enabled():  # just looking: the training set is the one to keep
+            return (_bags_of_pairs(x.expand(self.size, -1, -1), self.stacked),) * 2
+
+        def both_ways() -> tuple[_Bags, _Bags]:
             bags = _bags_of_pairs(x.expand(self.size, -1, -1), self.stacked)
-            if not torch.is_grad_enabled():  # just looking: the training set is the one to keep
-                return bags, bags
-            self._pairs = x, x._version, (bags, bags.reverse())
-        return self._pairs[2]
+            return bags, bags.reverse()
+
+        return self._kept(both_ways, x)
+
+    def _kept(self, make: Callable[[], Any], *tensors: Tensor) -> Any:
+        """What `make` returns, made anew only where the tensors are others than last time, or changed."""
+        last, made = self._last
+        if [(id(t), t._version) for t in tensors] != [(id(t), version) for t, version in last]:
+            made = make()
+            self._last = [(t, t._version) for t in tensors], made
+        return made
+
+    def _has_formula(self) -> bool:
+        """Whether `_add_gradients` knows this kind of network: logits = U act(L[a] + R[b])."""
+        return (
+            self._paired
+            and self.stacked.combine == "add"
+            and [type(layer) for layer in self.stacked.body] in ([nn.ReLU, nn.Linear], [Square, nn.Linear])
+            and all(weight.requires_grad for weight in self.parameters())
+        )
+
+    @torch.no_grad()
+    def _add_gradients(self, x: Tensor, y: Tensor) -> None:
+        """The gradient of the mean cross-entropies, a few networks at a time."""
+        each = (self.size, *x.shape[-2:])
+        self._check_batch(x)
+        chunks = self._kept(lambda: _chunks(x.expand(each), y.expand(each[:2]), self.stacked), x, y)
+        for weight in self.parameters():
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        for chunk in chunks:
+            _add_gradients(self.stacked, chunk)
 
     def _by_layers(self, x: Tensor) -> Tensor:
         # Features before samples: weight @ h needs no transposed copy on the way back.
@@ -377,7 +418,7 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
     if loss == "cross_entropy" and logits.dim() == 2:
         return F.cross_entropy(logits, y, ignore_index=-1)
     y = y.expand(logits.shape[:-1])
-    counts, y = y >= 0, y.clamp(min=0)
+    counts, y = (y >= 0).to(logits.dtype), y.clamp(min=0)
     if loss == "squared_error":
         each = (logits - F.one_hot(y, logits.shape[-1])).square().mean(dim=-1)
     elif loss == "stablemax":
@@ -406,12 +447,37 @@ def classification_step(loss: str = "cross_entropy") -> Callable[[State, Batch],
     def step(state: State, batch: Batch) -> None:
         if batch is None:
             raise ValueError("classification_step needs a batch: hand batches=lambda t: (x, y) to train")
-        x, y = batch
-        state.optimizer.zero_grad()
-        classification_loss(state.model(x), y, loss).sum().backward()
+        # Where the arithmetic is this fast, fresh memory for the gradients would take a tenth of the time.
+        state.optimizer.zero_grad(set_to_none=not _by_formula(state.model, loss))
+        classification_gradients(state.model, *batch, loss)
         state.optimizer.step()
 
     return step
+
+
+def classification_gradients(model: nn.Module, x: Tensor, y: Tensor, loss: str = "cross_entropy") -> None:
+    """Add the gradient of the (summed) `classification_loss` to every parameter's `.grad`.
+
+    It is `classification_loss(model(x), y, loss).sum().backward()`. An `Ensemble` of adding `models.pair_mlp`
+    with ReLU or Square and cross-entropy gets it from its own formula instead, a few networks at a time, so
+    that what they compute stays in the processor's cache (bench/bench_grokking.py).
+
+    Example:
+        >>> model = nn.Linear(2, 3)
+        >>> classification_gradients(model, torch.ones(5, 2), torch.arange(5) % 3)
+        >>> model.weight.grad.shape
+        torch.Size([3, 2])
+
+    Used in lesson 07, through `classification_step`.
+    """
+    if _by_formula(model, loss):
+        model._add_gradients(x, y)
+    else:
+        classification_loss(model(x), y, loss).sum().backward()
+
+
+def _by_formula(model: nn.Module, loss: str) -> bool:
+    return isinstance(model, Ensemble) and loss == "cross_entropy" and model._has_formula()
 
 
 @torch.no_grad()
@@ -459,7 +525,7 @@ def padded(sets: Sequence[Batch]) -> Batch:
     )
 
 
-class EnsembleAdamW(torch.optim.Optimizer):
+class EnsembleAdamW(torch.optim.AdamW):
     """AdamW with a learning rate and a weight decay of its own for each network of an `Ensemble`.
 
         m <- b1 m + (1 - b1) g ,   v <- b2 v + (1 - b2) g^2
@@ -472,8 +538,8 @@ class EnsembleAdamW(torch.optim.Optimizer):
         lr, weight_decay: a number for all, or (S,) tensors.
 
     Raises:
-        ValueError: a number that is negative, NaN or infinite; betas outside [0, 1); (S,) that fits no
-            ensemble of these parameters.
+        ValueError: a number that is negative, NaN or infinite; (S,) that fits no ensemble of these
+            parameters.
 
     Source: Loshchilov & Hutter 2019 (arXiv 1711.05101), as PyTorch has it.
 
@@ -496,12 +562,11 @@ class EnsembleAdamW(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-8,
     ):
-        options = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
-        super().__init__(parameters, options)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must be at least 0 and below 1, got {betas}")
-        for name in ("lr", "weight_decay", "eps"):
-            self._check(name, torch.as_tensor(options[name]))
+        super().__init__(parameters, lr=1.0, weight_decay=0.0, betas=betas, eps=eps, fused=True)
+        for group in self.param_groups:
+            group |= {"lr of each": lr, "weight_decay of each": weight_decay}
+        self._check("lr", torch.as_tensor(lr))
+        self._check("weight_decay", torch.as_tensor(weight_decay))
 
     def _check(self, name: str, value: Tensor) -> None:
         if not (value.isfinite() & (value >= 0)).all():
@@ -515,22 +580,14 @@ class EnsembleAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, self.state[weight], group)
-
-    def _update(self, weight: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        if not state:
-            state |= {"step": 0, "m": torch.zeros_like(weight), "v": torch.zeros_like(weight)}
-        state["step"] += 1
-        (b1, b2), grad = group["betas"], weight.grad
-        lr, decay = (_for_each(group[name], weight) for name in ("lr", "weight_decay"))
-        correction = math.sqrt(1 - b2 ** state["step"])
-        m = state["m"].lerp_(grad, 1 - b1)
-        v = state["v"].mul_(b2).addcmul_(grad, grad, value=1 - b2)
-        change = m / v.sqrt().add_(group["eps"] * correction)
-        weight.mul_(1 - lr * decay).sub_(change.mul_(lr * (correction / (1 - b1 ** state["step"]))))
+        moving = [(w, group) for group in self.param_groups for w in group["params"] if w.grad is not None]
+        before = [weight.clone() for weight, _ in moving]
+        for weight, _ in moving:
+            weight.zero_()
+        super().step()  # with a rate of 1 from 0: now the weights are the changes, for all networks at once
+        for (weight, group), was in zip(moving, before, strict=True):
+            lr, decay = (_for_each(group[f"{name} of each"], weight) for name in ("lr", "weight_decay"))
+            weight.mul_(lr).add_(was.mul_(1 - lr * decay))
 
 
 def _for_each(value: float | Tensor, weight: Tensor) -> float | Tensor:
@@ -1015,6 +1072,16 @@ def _is_layered(model: nn.Module) -> bool:
     )
 
 
+def _keep_freed_memory() -> None:
+    """Ask the C library, without words, to keep what is freed for the next update.
+
+    glibc gives freed memory back to the system above a limit, and then every update pays for fresh pages, in
+    an ensemble as much as for the arithmetic. Freeing one block of just below 32 MB, untouched and so for
+    nothing, raises that limit to 64 MB (mallopt(3), M_MMAP_THRESHOLD). Other C libraries take no notice.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 def _is_product(model: nn.Module) -> bool:
     return _is_layered(model) and all(getattr(layer, "bias", None) is None for layer in model)
 
@@ -1052,13 +1119,79 @@ def _bags_of_pairs(x: Tensor, model: PairMLP) -> _Bags:
     return _Bags(rows, torch.arange(0, len(rows), each, device=x.device), seeds * tables * p)
 
 
+@dataclass
+class _Chunk:
+    """Some networks of an ensemble and their batches, for `_add_gradients`."""
+
+    networks: slice
+    bags: _Bags
+    reverse: _Bags
+    y: Tensor  # (k, 1, N)
+    weights: Tensor  # (k, 1, N), of each sample in the mean; 0 where it only fills up
+    slope: Tensor | None = None  # (k, N, width), room that all chunks share: fresh memory costs time
+
+
+def _chunks(x: Tensor, y: Tensor, model: PairMLP) -> list[_Chunk]:
+    """As many networks at a time as have about a megabyte of hidden units: what a processor's cache holds."""
+    width, counts, begin = model.left.embedding_dim, y >= 0, 0
+    weights = counts.to(model.left.weight.dtype) / counts.sum(dim=1, keepdim=True)
+    sizes = (counts * torch.arange(1, y.shape[1] + 1, device=y.device)).amax(dim=1).tolist()
+    most = 2**18 if x.device.type == "cpu" else math.inf
+    chunks = []
+    while begin < len(x):
+        end = begin + 1
+        while end < len(x) and (end + 1 - begin) * max(sizes[begin : end + 1]) * width <= most:
+            end += 1
+        networks, n = slice(begin, end), max(sizes[begin:end])  # what only fills up is left out, if all do
+        bags = _bags_of_pairs(x[networks, :n], model)
+        labels = y[networks, None, :n].clamp(min=0)
+        chunks.append(_Chunk(networks, bags, bags.reverse(), labels, weights[networks, None, :n]))
+        begin = end
+    room = model.left.weight.new_empty(max(chunk.y.numel() for chunk in chunks) * width)
+    for chunk in chunks:
+        chunk.slope = room[: chunk.y.numel() * width].view(*chunk.y.shape[::2], width)
+    return chunks
+
+
+def _add_gradients(model: PairMLP, chunk: _Chunk) -> None:
+    """Gradients of the mean cross-entropy of  U act(L[a] + R[b]), one formula after the other.
+
+    With p = softmax(logits) and the mean's weights: d logits = weights (p - onehot), d U = d logits . hidden,
+    d hidden = U . d logits, times the slope of act, added up over the pairs that have the row.
+    """
+    tables = [model.left.weight] if model.left is model.right else [model.left.weight, model.right.weight]
+    readout, relu = model.body[-1].weight, type(model.body[0]) is nn.ReLU
+    u = readout[chunk.networks]
+    rows = torch.cat([table[chunk.networks] for table in tables], dim=1)
+    before = _sums_of_rows(rows.flatten(0, 1), chunk.bags).view(len(u), -1, u.shape[2])
+    hidden = before.relu_() if relu else before.square()
+    # exp2 is several times as fast as exp; the logits are (k, p, N), so that it runs along the samples.
+    logits = torch.bmm(u * math.log2(math.e), hidden.mT)
+    wrong = logits.sub_(logits.amax(dim=1, keepdim=True)).exp2_()
+    wrong.mul_(wrong.sum(dim=1, keepdim=True).reciprocal_())
+    wrong.scatter_add_(1, chunk.y, wrong.new_tensor(-1.0).expand(chunk.y.shape)).mul_(chunk.weights)
+    readout.grad[chunk.networks] += torch.bmm(wrong, hidden)
+    slope = torch.bmm(wrong.mT, u, out=chunk.slope)
+    if relu:
+        torch.ops.aten.threshold_backward(slope, hidden, 0, grad_input=slope)
+    else:
+        slope.mul_(before).mul_(2)
+    sums = _sums_of_rows(slope.flatten(0, 1), chunk.reverse).view(rows.shape)
+    for table, grad in zip(tables, sums.split(model.left.num_embeddings, dim=1), strict=True):
+        table.grad[chunk.networks] += grad
+
+
+def _sums_of_rows(matrix: Tensor, bags: _Bags) -> Tensor:
+    return torch.embedding_bag(matrix, bags.rows, bags.begins, False, 0)[0]
+
+
 class _RowSums(torch.autograd.Function):
     """Sums of rows of a matrix. The gradient is such sums again: PyTorch's own adds up row by row."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, bags: _Bags, reverse: _Bags) -> Tensor:
         ctx.bags = bags, reverse
-        return torch.embedding_bag(matrix, bags.rows, bags.begins, False, 0)[0]
+        return _sums_of_rows(matrix, bags)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
