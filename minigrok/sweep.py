@@ -218,6 +218,7 @@ def grokking_times(cells: list[Cell]) -> list[Record]:
         groups.setdefault(_key({name: cell[name] for name in _SHARED}), []).append(i)
     found: dict[int, Record] = {}
     for members in groups.values():
+        members.sort(key=lambda i: full[i]["fraction"])  # little to fill up among neighbours
         found |= dict(zip(members, _train_together([full[i] for i in members]), strict=True))
     return [found[i] for i in range(len(cells))]
 
