@@ -1,119 +1,167 @@
-"""How long networks of pairs take: to their click, for one update, many at once, and for a phase diagram.
+"""What training many small networks of pairs at once saves, and what lesson 04's single run costs.
 
-Run by `make bench`, or: python bench/bench_grokking.py. One thread a process, processor time, in turn. The
-phase diagram at the end takes two processes and is given in seconds of the clock on the wall.
+Run by `make bench`, or: python bench/bench_grokking.py. One thread, processor time, functions in turn; the
+phase diagram at the end takes two processes and is given in seconds of the clock.
 """
 
+import math
+import os
+import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from _timing import compare
 from torch import nn
 
 from minigrok import data, models, sweep, training
+from minigrok.training import Ensemble, EnsembleAdamW, State, train
 
-BETAS = (0.9, 0.98)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+SINGLE = {"p = 59, width 128": (59, 128, 0.5, 1e-2, 1.0), "p = 97, width 256": (97, 256, 0.4, 5e-3, 2.0)}
+MANY = {"p = 31, width 64": (31, 64, 24), "p = 59, width 128": (59, 128, 6)}
 
 
-def to_the_click(p: int, width: int, fraction: float, lr: float, decay: float) -> None:
-    """Lesson 04's run, looks every 20 steps included, to the first with 95 % of the hidden pairs."""
-    task = data.arithmetic("add", p, fraction=fraction)
-    begin = time.process_time()
-    model = models.pair_mlp(p, width, generator=seeded(0))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=decay, betas=BETAS, fused=True)
-    state, step = training.State(model, optimizer), training.classification_step()
-    while training.accuracy(model, task.x_test, task.y_test) < 0.95:
-        training.train(step, state, steps=state.step + 20, batches=lambda t: (task.x_train, task.y_train))
-    print(f"p = {p}, width {width}: click at step {state.step}, {time.process_time() - begin:.1f} s")
+def network(p: int, width: int, seed: int) -> nn.Module:
+    return models.pair_mlp(p, width, generator=torch.Generator().manual_seed(seed))
 
 
-def plain(task: data.Arithmetic, p: int, width: int, seed: int, **options: bool) -> Callable[[], None]:
-    """One bare update, as anyone would write it: torch's own embedding, linear layer, loss and AdamW."""
-    left, right, readout = nn.Embedding(p, width), nn.Embedding(p, width), nn.Linear(width, p, bias=False)
-    parameters = [left.weight, right.weight, readout.weight]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=1.0, betas=BETAS, **options)
-    x, y = task.x_train, task.y_train
+def bare(net: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, decay: float) -> Callable[[], None]:
+    """The loop that one would write: forward, cross-entropy, backward, PyTorch's fastest AdamW."""
+    options = {"lr": lr, "weight_decay": decay, "betas": (0.9, 0.98), "fused": True}
+    optimizer = torch.optim.AdamW(net.parameters(), **options)
 
     def update() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(readout(torch.relu(left(x[:, 0]) + right(x[:, 1]))), y).backward()
+        F.cross_entropy(net(x), y).backward()
         optimizer.step()
 
     return update
 
 
-def ours(model: nn.Module, optimizer: torch.optim.Optimizer, batch: training.Batch) -> Callable[[], None]:
-    state, step = training.State(model, optimizer), training.classification_step()
-    return lambda: step(state, batch)
+def single(name: str, p: int, width: int, fraction: float, lr: float, decay: float) -> None:
+    """`train` against bare updates (1.3 times their time is the most it may take), then until it understands."""
+    x, y, x_test, y_test = data.arithmetic("add", p, fraction=fraction)
+
+    def state() -> State:
+        net = network(p, width, 0)
+        options = {"lr": lr, "weight_decay": decay, "betas": (0.9, 0.98), "fused": True}
+        return State(net, torch.optim.AdamW(net.parameters(), **options))
+
+    updates, ours, theirs = 20, state(), bare(network(p, width, 0), x, y, lr, decay)
+
+    def trained() -> None:
+        ours.step = 0
+        train(training.classification_step(), ours, steps=updates, batches=lambda t: (x, y))
+
+    print(f"{updates} updates of one network, {name}")
+    compare({"bare": lambda: [theirs() for _ in range(updates)], "train": trained}, clock=time.process_time)
+    begin, run, seen = time.process_time(), state(), 0.0
+    while seen < 0.95 and run.step < 4000:
+        steps = run.step + 20
+        train(training.classification_step(), run, steps=steps, batches=lambda t: (x, y))
+        seen = float(training.accuracy(run.model, x_test, y_test))
+    seconds = time.process_time() - begin
+    print(f"test accuracy {seen:.2f} at step {run.step}, after {seconds:.1f} s of one processor\n")
 
 
-def times(n: int, *updates: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        for update in updates:
-            for _ in range(n):
+def tasks(p: int, fractions: list[float]) -> list[data.Arithmetic]:
+    return [data.arithmetic("add", p, fraction=f, seed=seed) for seed, f in enumerate(fractions)]
+
+
+def many(name: str, p: int, width: int, fractions: list[float], updates: int = 5) -> None:
+    """Runs of several seeds, learning rates and weight decays: one after the other, and as one batched model."""
+    sets = [task[:2] for task in tasks(p, fractions)]
+    n, batch = len(sets), training.padded(sets)
+    lr, decay = torch.logspace(-3, -1, n), torch.linspace(0, 3, n)
+    nets = [network(p, width, seed) for seed in range(n)]
+    alone = [bare(network(p, width, s), *sets[s], lr[s].item(), decay[s].item()) for s in range(n)]
+
+    def one_at_a_time() -> None:
+        for update in alone:
+            for _ in range(updates):
                 update()
 
-    return run
+    def optimizer(model: nn.Module) -> EnsembleAdamW:
+        return EnsembleAdamW(model.parameters(), lr=lr, weight_decay=decay)
 
+    by_autograd, by_formula, step = Ensemble(nets), Ensemble(nets), training.classification_step()
+    plain, state = optimizer(by_autograd), State(by_formula, optimizer(by_formula))
 
-def one_update(p: int, width: int, fraction: float) -> None:
-    """Our update of one network against the bare one (its ratio is to stay above 1 / 1.3 = 0.77)."""
-    task = data.arithmetic("add", p, fraction=fraction)
-    model = models.pair_mlp(p, width, generator=seeded(0))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=1.0, betas=BETAS, fused=True)
-    print(f"\n20 updates of one network, p = {p}, width {width}")
+    def autograd() -> None:
+        for _ in range(updates):
+            plain.zero_grad()
+            training.classification_loss(by_autograd(batch[0]), batch[1]).sum().backward()
+            plain.step()
+
+    print(f"{updates} updates of {n} networks, {name}")
     functions = {
-        "bare": times(20, plain(task, p, width, 0, fused=True)),
-        "minigrok": times(20, ours(model, optimizer, (task.x_train, task.y_train))),
+        "one at a time": one_at_a_time,
+        "Ensemble, autograd": autograd,
+        "Ensemble, classification_step": lambda: [step(state, batch) for _ in range(updates)],
+        "the limit: its three products": lambda: [products(sets, p, width) for _ in range(updates)],
     }
-    compare(functions, repeats=11, clock=time.process_time)
+    medians = compare(functions, repeats=15, clock=time.process_time)
+    print("us an update and run: " + shown({k: 1e6 * v / updates / n for k, v in medians.items()}) + "\n")
 
 
-def many(p: int, width: int, n: int) -> None:
-    """n networks on different halves of the table: one at a time, and as one batched model."""
-    tasks = [data.arithmetic("add", p, seed=seed) for seed in range(n)]
-    ensemble = training.Ensemble([models.pair_mlp(p, width, generator=seeded(seed)) for seed in range(n)])
-    optimizer = training.EnsembleAdamW(
-        ensemble.parameters(), lr=torch.full((n,), 1e-2), weight_decay=torch.ones(n), betas=BETAS
-    )
-    batch = training.padded([(task.x_train, task.y_train) for task in tasks])
-    print(f"\n10 updates of each of {n} networks, p = {p}, width {width}")
-    functions = {
-        "one at a time": times(10, *(plain(task, p, width, s) for s, task in enumerate(tasks))),
-        "the same, fused AdamW": times(
-            10, *(plain(task, p, width, s, fused=True) for s, task in enumerate(tasks))
-        ),
-        "one batched model": times(10, ours(ensemble, optimizer, batch)),
-    }
-    compare(functions, repeats=9, clock=time.process_time)
+def shown(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.0f}" for name, value in values.items())
 
 
-def phase_diagram() -> None:
-    """8 x 8 cells and 3 seeds, 500 steps each, on two processes."""
+def products(sets: list[training.Batch], p: int, width: int) -> None:
+    """Nothing but the products of matrices, a cacheful at a time: below this no arrangement can come."""
+    k = max(1, 2**18 // (len(sets[0][0]) * width))
+    for begin in range(0, len(sets), k):
+        hidden = ROOM(len(sets[begin : begin + k]), max(len(x) for x, _ in sets[begin : begin + k]), width)
+        readout, logits = ROOM(len(hidden), p, width), ROOM(len(hidden), p, hidden.shape[1])
+        torch.bmm(readout, hidden.mT, out=logits)
+        torch.bmm(logits, hidden, out=readout)
+        torch.bmm(logits.mT, readout, out=hidden)
+
+
+class _Room:
+    """Tensors of zeros, the same ones for the same shape (zeros are as slow to multiply as other numbers)."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def __call__(self, *shape: int) -> torch.Tensor:
+        return self.kept.setdefault(shape, torch.zeros(shape))
+
+
+ROOM = _Room()
+
+
+def diagram(fractions: int, decays: int, seeds: int, steps: int) -> None:
+    """A phase diagram as in lesson 07, over two processes."""
     cells = sweep.grid(
-        fraction=[0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9],
-        weight_decay=[0, 0.03, 0.1, 0.3, 1, 3, 6, 16],
-        seed=[0, 1, 2], lr=[0.03], activation=["square"], steps=[500],
-    )  # fmt: skip
+        fraction=np.linspace(0.3, 0.9, fractions).round(3),
+        weight_decay=np.geomspace(0.1, 10, decays).round(3),
+        seed=range(seeds),
+        activation=["square"],
+        lr=[0.03],
+        steps=[steps],
+    )
     begin = time.perf_counter()
-    table = sweep.run(sweep.grokking_times, cells, together=24, workers=2)
+    table = sweep.run(sweep.grokking_times, cells, together=math.ceil(len(cells) / 4), workers=2)
     seconds = time.perf_counter() - begin
-    print(f"\nphase diagram, {len(cells)} runs of 500 steps, p = 31, width 64: {seconds:.0f} s")
-    assert not table.failed, table.failed[0]
+    understood = np.isfinite(table.column("test_step").astype(float)).mean()
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(
+        f"{fractions} x {decays} cells x {seeds} seeds, {steps} updates, two processes: {seconds:.1f} s{load}"
+    )
+    print(
+        f"({statistics.fsum(table.column('seconds')):.1f} s in all; {understood:.0%} of the runs understood)"
+    )
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    to_the_click(59, 128, 0.5, 1e-2, 1.0)
-    to_the_click(97, 256, 0.4, 5e-3, 2.0)
-    one_update(59, 128, 0.5)
-    one_update(97, 256, 0.4)
-    many(31, 64, 24)
-    many(59, 128, 4)
-    phase_diagram()
+    for name, settings in SINGLE.items():
+        single(name, *settings)
+    for name, (p, width, n) in MANY.items():
+        many(f"{name}, half of the pairs", p, width, [0.5] * n)
+        many(f"{name}, 30 to 90 % of the pairs", p, width, np.linspace(0.3, 0.9, n).tolist())
+    diagram(8, 8, 3, 300)
