@@ -41,7 +41,7 @@ def bare(net: nn.Module, x: torch.Tensor, y: torch.Tensor, lr: float, decay: flo
 
 
 def single(name: str, p: int, width: int, fraction: float, lr: float, decay: float) -> None:
-    """`train` against bare updates (1.3 times their time is the most it may take), then until it understands."""
+    """`train` against bare updates (at most 1.3 times their time), then until it understands."""
     x, y, x_test, y_test = data.arithmetic("add", p, fraction=fraction)
 
     def state() -> State:
@@ -71,7 +71,7 @@ def tasks(p: int, fractions: list[float]) -> list[data.Arithmetic]:
 
 
 def many(name: str, p: int, width: int, fractions: list[float], updates: int = 5) -> None:
-    """Runs of several seeds, learning rates and weight decays: one after the other, and as one batched model."""
+    """Runs of several seeds, rates and weight decays: one after the other, and as one batched model."""
     sets = [task[:2] for task in tasks(p, fractions)]
     n, batch = len(sets), training.padded(sets)
     lr, decay = torch.logspace(-3, -1, n), torch.linspace(0, 3, n)
