@@ -20,7 +20,7 @@ from minigrok import data, models, sweep, training
 from minigrok.training import Ensemble, EnsembleAdamW, State, train
 
 SINGLE = {"p = 59, width 128": (59, 128, 0.5, 1e-2, 1.0), "p = 97, width 256": (97, 256, 0.4, 5e-3, 2.0)}
-MANY = {"p = 31, width 64": (31, 64, 24), "p = 59, width 128": (59, 128, 6)}
+MANY = {"p = 31, width 64": (31, 64, 96), "p = 59, width 128": (59, 128, 6)}
 
 
 def network(p: int, width: int, seed: int) -> nn.Module:
@@ -112,7 +112,7 @@ def shown(values: dict[str, float]) -> str:
 
 def products(sets: list[training.Batch], p: int, width: int) -> None:
     """Nothing but the products of matrices, a cacheful at a time: below this no arrangement can come."""
-    k = max(1, 2**18 // (len(sets[0][0]) * width))
+    k = max(1, 2**19 // (len(sets[0][0]) * width))
     for begin in range(0, len(sets), k):
         hidden = ROOM(len(sets[begin : begin + k]), max(len(x) for x, _ in sets[begin : begin + k]), width)
         readout, logits = ROOM(len(hidden), p, width), ROOM(len(hidden), p, hidden.shape[1])

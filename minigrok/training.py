@@ -1132,11 +1132,11 @@ class _Chunk:
 
 
 def _chunks(x: Tensor, y: Tensor, model: PairMLP) -> list[_Chunk]:
-    """As many networks at a time as have about a megabyte of hidden units: what a processor's cache holds."""
+    """As many networks at a time as have two megabytes of hidden units, about what a cache holds."""
     width, counts, begin = model.left.embedding_dim, y >= 0, 0
     weights = counts.to(model.left.weight.dtype) / counts.sum(dim=1, keepdim=True)
     sizes = (counts * torch.arange(1, y.shape[1] + 1, device=y.device)).amax(dim=1).tolist()
-    most = 2**18 if x.device.type == "cpu" else math.inf
+    most = 2**19 if x.device.type == "cpu" else math.inf
     chunks = []
     while begin < len(x):
         end = begin + 1
@@ -1168,8 +1168,7 @@ def _add_gradients(model: PairMLP, chunk: _Chunk) -> None:
     # exp2 is several times as fast as exp; the logits are (k, p, N), so that it runs along the samples.
     logits = torch.bmm(u * math.log2(math.e), hidden.mT)
     wrong = logits.sub_(logits.amax(dim=1, keepdim=True)).exp2_()
-    wrong.mul_(wrong.sum(dim=1, keepdim=True).reciprocal_())
-    wrong.scatter_add_(1, chunk.y, wrong.new_tensor(-1.0).expand(chunk.y.shape)).mul_(chunk.weights)
+    wrong.mul_(chunk.weights / wrong.sum(dim=1, keepdim=True)).scatter_add_(1, chunk.y, -chunk.weights)
     readout.grad[chunk.networks] += torch.bmm(wrong, hidden)
     slope = torch.bmm(wrong.mT, u, out=chunk.slope)
     if relu:
