@@ -192,3 +192,11 @@ def test_the_command_line_prints_the_problems(tmp_path, capsys):
     path.write_text(path.read_text(encoding="utf-8").replace("## The story", "# The story"), encoding="utf-8")
     assert frame.main([str(path)]) == 1
     assert capsys.readouterr().out.startswith(f"{course_fixture.NAME}.ipynb: there should be one `# Title`")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_column_of_a_table_has_a_name(path):
+    # A screen reader says a column's name before each of its cells.
+    texts = [cell.source for cell in read_lesson(path).cells if cell.cell_type == "markdown"]
+    heads = [head for text in texts for head in re.findall(r"(?m)^(\|.*\|)\n\|[-:| ]+\|$", text)]
+    assert [head for head in heads if re.search(r"\|\s*\|", head)] == []
