@@ -1,7 +1,8 @@
-"""What every test starts from: one thread for torch, no window for figures, the same examples each time."""
+"""What every test starts from: one thread, no window, Ctrl-C heard, the same examples each time."""
 
 import gzip
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+# A job in the background of a shell begins with Ctrl-C ignored, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small tensors gain nothing from a second thread, and the lessons run in a process beside the tests.
 torch.set_num_threads(1)
