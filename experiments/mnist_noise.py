@@ -80,11 +80,10 @@ def train(steps: int, progress: bool = False) -> training.Run:
     def observe(state: training.State) -> dict[str, torch.Tensor]:
         weights = {name: weight.half() for name, weight in state.model.named_parameters()}
         torch.save(weights, RUN / f"{state.step}.pt")
-        norm = sum(weight.square().flatten(1).sum(1) for weight in state.model.parameters()).sqrt()
         return {
             "train_accuracy": training.accuracy(state.model, x, y),
             "test_accuracy": training.accuracy(state.model, x_test, y_test),
-            "norm": norm,
+            "norm": measures.weight_norm(state.model),
             "sigma": noise(state.model, x, y),
         }
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from minigrok import data, models, recordings, training
+from minigrok import data, measures, models, recordings, training
 
 P, WIDTH, EVERY = 31, 64, 10
 DECAYS = [0, 0.1, 0.3, 1, 3, 10]
@@ -81,7 +81,7 @@ def train(
 
     @torch.no_grad()
     def look() -> list[torch.Tensor]:
-        norms = torch.stack([w.flatten(1).norm(dim=1) for w in ensemble.parameters()]).norm(dim=0)
+        norms = measures.weight_norm(ensemble)
         loss = training.classification_loss(ensemble(x_test), y_test)
         return [training.accuracy(ensemble, x, y), training.accuracy(ensemble, x_test, y_test), loss, norms]
 
@@ -110,7 +110,7 @@ def kept(name: str, steps: int, *settings: object, **options: object) -> dict[st
 
 
 def small(name: str, array: np.ndarray) -> np.ndarray:
-    """For a small file: accuracies in thousandths (-1 where a run diverged), the rest to three digits."""
+    """Small: accuracies in thousandths (-1: diverged), the rest to three digits, at most 60,000."""
     if name in ("train", "test"):
         return np.nan_to_num(np.round(1000 * array), nan=-1).astype(np.int16)
     return np.nan_to_num(array, nan=6e4, posinf=6e4).clip(max=6e4).astype(np.float16)

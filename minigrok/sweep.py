@@ -16,7 +16,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import nn
 from minigrok import data, models, training
 from minigrok.measures import first_reached, weight_norm
 from minigrok.recordings import write_whole
+from minigrok.training import _bar
 
 FORMAT = "minigrok sweep 1"
 Cell = dict[str, Any]
@@ -161,7 +161,7 @@ def run(
     waiting = [cell for cell in cells if _key(cell) not in done]
     jobs = [waiting[i : i + together] for i in range(0, len(waiting), together)]
     interrupted = False
-    with _bar(progress, len(done), len(cells)) as bar, _Appender(path, function) as file:
+    with _bar(progress, len(done), len(cells), "cell") as bar, _Appender(path, function) as file:
         finished = _run_jobs(function, jobs, together > 1, workers, client)
         try:
             for records in finished:
@@ -393,16 +393,6 @@ def _on_cluster(function: Callable, jobs: list[list[Cell]], batched: bool, clien
                 yield [{**cell, "error": reason, "seconds": np.nan} for cell in job], job
     finally:
         client.cancel([future for future in submitted if not future.done()])
-
-
-def _bar(progress: bool, done: int, total: int) -> Any:
-    if not progress:
-        return nullcontext()
-    try:
-        from tqdm import tqdm  # not tqdm.auto: as a widget it would load megabytes into a page of the book
-    except ImportError as missing:
-        raise ImportError("the progress bar needs tqdm: pip install 'minigrok[course]'") from missing
-    return tqdm(initial=done, total=total, unit="cell", leave=False)
 
 
 # --- what is handed in --------------------------------------------------------------------------------------

@@ -890,14 +890,14 @@ def _finished(state: State, steps: int, interrupts: "_Interrupts") -> Run:
     return Run(state, list(state.records), interrupted=interrupts.count > 0)
 
 
-def _bar(progress: bool, step: int, steps: int) -> Any:
+def _bar(progress: bool, done: int, total: int, unit: str = "step") -> Any:
     if not progress:
         return nullcontext()
     try:
         from tqdm import tqdm  # not tqdm.auto: as a widget it would load megabytes into a page of the book
     except ImportError as missing:
         raise ImportError("the progress bar needs tqdm: pip install 'minigrok[course]'") from missing
-    return tqdm(initial=step, total=steps, unit="step", leave=False, mininterval=0.5)
+    return tqdm(initial=done, total=total, unit=unit, leave=False, mininterval=0.5)
 
 
 class _Interrupts:
