@@ -285,6 +285,148 @@ def pair_transformer(
     return model
 
 
+def cnn(
+    width: int = 32,
+    *,
+    batch_norm: bool = False,
+    n_classes: int = 10,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """A network for pictures of 32 x 32: five convolutions and two affine layers.
+
+        channels 3 -> w -> 2w -> 2w -> 4w -> 4w, all 3 x 3, strides 2, 1, 2, 1, 2:  32 x 32 -> 4 x 4;
+        then 64w -> 16w -> n_classes, with a ReLU after each layer but the last
+
+    Five convolutions and two affine layers are what Humayun et al. 2024 (section 4) say of theirs; channels
+    and strides they do not give, these are ours.
+
+    Args:
+        width: w; the network has about 1,310 w^2 weights.
+        batch_norm: a batch norm between each convolution and its ReLU.
+        generator: where the weights are drawn from (PyTorch's law); None is torch's own generator.
+
+    Returns:
+        `nn.Sequential`, (N, 3, 32, 32) -> (N, n_classes).
+
+    Example:
+        >>> model = cnn(8, generator=torch.Generator().manual_seed(0))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape, sum(w.numel() for w in model.parameters())
+        (torch.Size([2, 10]), 84554)
+
+    Used in lessons 08 and 11.
+    """
+    _check_pictures(width, n_classes)
+    layers: list[nn.Module] = []
+    channels = [3, width, 2 * width, 2 * width, 4 * width, 4 * width]
+    for n_in, n_out, stride in zip(channels[:-1], channels[1:], [2, 1, 2, 1, 2], strict=True):
+        layers += [_conv(n_in, n_out, 3, stride, True, generator), _norm(n_out, batch_norm), nn.ReLU()]
+    layers += [nn.Flatten(), _linear(64 * width, 16 * width, True, generator, 1.0), nn.ReLU()]
+    layers += [_linear(16 * width, n_classes, True, generator, 1.0)]
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))
+
+
+class PreActBlock(nn.Module):
+    """x -> shortcut + conv2(relu(norm2(conv1(h)))) with h = relu(norm1(x)): a block of `resnet18`.
+
+    The shortcut is x, or a 1 x 1 convolution of h where the number of channels or the size changes.
+
+    Example:
+        >>> PreActBlock(8, 16, stride=2)(torch.zeros(1, 8, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
+
+    Used in lesson 11.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        stride: int = 1,
+        batch_norm: bool = False,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        bias = not batch_norm  # a bias in front of a batch norm is taken out again by it
+        self.norm1, self.norm2 = _norm(n_in, batch_norm), _norm(n_out, batch_norm)
+        self.conv1 = _conv(n_in, n_out, 3, stride, bias, generator)
+        self.conv2 = _conv(n_out, n_out, 3, 1, bias, generator)
+        same = stride == 1 and n_in == n_out
+        self.shortcut = None if same else _conv(n_in, n_out, 1, stride, bias, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.norm1(x))
+        shortcut = x if self.shortcut is None else self.shortcut(h)
+        return shortcut + self.conv2(torch.relu(self.norm2(self.conv1(h))))
+
+
+def resnet18(
+    width: int = 16,
+    *,
+    batch_norm: bool = False,
+    n_classes: int = 10,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """A pre-activation ResNet-18 for small pictures: a convolution, eight blocks, the mean over all places.
+
+        3 -> k by 3 x 3;  blocks of k, k, 2k, 2k, 4k, 4k, 8k, 8k channels (`PreActBlock`), the first of 2k,
+        4k and 8k with stride 2;  norm, ReLU, mean over the picture, affine map to n_classes
+
+    Args:
+        width: k; 64 is the usual ResNet-18, 16 the network of Humayun et al. 2024 on CIFAR-10.
+        batch_norm: the usual network has it; False leaves it out, as they do.
+        generator: where the weights are drawn from (PyTorch's law); None is torch's own generator.
+
+    Returns:
+        `nn.Sequential`, (N, 3, H, W) -> (N, n_classes) for pictures of any size from 8 x 8.
+
+    Source: He et al. 2016 (arXiv 1603.05027) for the order of norm, ReLU and convolution.
+
+    Example:
+        >>> model = resnet18(4, generator=torch.Generator().manual_seed(0))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape, sum(w.numel() for w in model.parameters())
+        (torch.Size([2, 10]), 44322)
+
+    Used in lesson 11.
+    """
+    _check_pictures(width, n_classes)
+    layers: list[nn.Module] = [_conv(3, width, 3, 1, not batch_norm, generator)]
+    n_in = width
+    for stage in range(4):
+        n_out = width * 2**stage
+        for stride in (1 if stage == 0 else 2, 1):
+            layers.append(PreActBlock(n_in, n_out, stride=stride, batch_norm=batch_norm, generator=generator))
+            n_in = n_out
+    if batch_norm:
+        layers.append(nn.BatchNorm2d(n_in))
+    layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, _linear(n_in, n_classes, True, generator, 1.0))
+
+
+def _conv(
+    n_in: int, n_out: int, size: int, stride: int, bias: bool, generator: torch.Generator | None
+) -> nn.Conv2d:
+    layer = nn.utils.skip_init(
+        nn.Conv2d, n_in, n_out, size, stride=stride, padding=size // 2, bias=bias
+    )  # without its own draw, as in _linear
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    if bias:
+        bound = (n_in * size * size) ** -0.5
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
+def _norm(channels: int, batch_norm: bool) -> nn.Module:
+    return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+
+def _check_pictures(width: int, n_classes: int) -> None:
+    if not (isinstance(width, int) and width >= 1 and isinstance(n_classes, int) and n_classes >= 2):
+        raise ValueError(
+            f"width must be at least 1 channel and n_classes at least 2, got {width!r} and {n_classes!r}"
+        )
+
+
 def _linear(n_in: int, n_out: int, bias: bool, generator: torch.Generator | None, scale: float) -> nn.Linear:
     # nn.Linear draws from torch's own generator as it is made: make it without, then draw by the same law.
     layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)

@@ -74,3 +74,75 @@ def test_an_activation_that_is_made_already_is_refused():
 def test_a_scale_that_is_none_is_refused(bad):
     with pytest.raises(ValueError, match="scale must be a finite number above 0.*got"):
         models.mlp([2, 3], scale=bad)
+
+
+def conv_numbers_by_hand(seed, make):
+    """The weights PyTorch draws when the same layers are made one after the other."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return torch.cat([p.detach().flatten() for layer in make() for p in layer.parameters()])
+
+
+@given(st.integers(1, 3), seeds)
+def test_the_cnn_has_the_weights_of_layers_made_by_hand(width, seed):
+    channels, strides = [3, width, 2 * width, 2 * width, 4 * width, 4 * width], [2, 1, 2, 1, 2]
+
+    def make():
+        for n_in, n_out, stride in zip(channels, channels[1:], strides, strict=False):
+            yield nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
+        yield nn.Linear(64 * width, 16 * width)
+        yield nn.Linear(16 * width, 10)
+
+    ours = models.cnn(width, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(numbers(ours), conv_numbers_by_hand(seed, make))
+
+
+@pytest.mark.parametrize("make", [models.cnn, models.resnet18])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_picture_networks(make, batch_norm):
+    before = torch.get_rng_state()
+    model = make(2, batch_norm=batch_norm, n_classes=7, generator=torch.Generator().manual_seed(0))
+    again = make(2, batch_norm=batch_norm, n_classes=7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(numbers(model), numbers(again))
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) == batch_norm
+    x = torch.rand(3, 3, 32, 32)
+    assert model(x).shape == (3, 7)
+    model(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_the_sizes_of_the_picture_networks():
+    for width in (8, 16):
+        convolutions = [m for m in models.cnn(width).modules() if isinstance(m, nn.Conv2d)]
+        affine = [m for m in models.cnn(width).modules() if isinstance(m, nn.Linear)]
+        assert (len(convolutions), len(affine)) == (5, 2)
+    # ResNet-18: 17 convolutions of 3 x 3 and one affine layer; three shortcuts change the channels
+    modules = list(models.resnet18(64, batch_norm=True).modules())
+    sizes = [m.kernel_size for m in modules if isinstance(m, nn.Conv2d)]
+    assert sizes.count((3, 3)) == 17 and sizes.count((1, 1)) == 3
+    n_weights = sum(
+        p.numel() for m in modules if isinstance(m, nn.Conv2d | nn.Linear) for p in m.parameters()
+    )
+    assert n_weights == 9 * 3 * 64 + 9 * (
+        64 * 64 * 4 + 64 * 128 + 128 * 128 * 3 + 128 * 256 + 256 * 256 * 3
+    ) + (9 * (256 * 512 + 512 * 512 * 3) + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 10 + 10)
+
+
+def test_a_block_is_its_formula():
+    generator = torch.Generator().manual_seed(0)
+    for n_out, stride in [(4, 1), (6, 2)]:
+        block = models.PreActBlock(4, n_out, stride=stride, batch_norm=True, generator=generator).eval()
+        x = torch.randn(2, 4, 8, 8, generator=generator)
+        h = x.div((1 + block.norm1.eps) ** 0.5).relu()  # a fresh batch norm has mean 0 and variance 1
+        inner = block.conv1(h).div((1 + block.norm2.eps) ** 0.5).relu()
+        shortcut = x if n_out == 4 else block.shortcut(h)
+        torch.testing.assert_close(block(x), shortcut + block.conv2(inner))
+
+
+@pytest.mark.parametrize("make", [models.cnn, models.resnet18])
+def test_picture_networks_refuse_no_channels(make):
+    with pytest.raises(ValueError, match="at least 1 channel and n_classes at least 2, got 0 and 10"):
+        make(0)
+    with pytest.raises(ValueError, match="got 8 and 1"):
+        make(8, n_classes=1)
