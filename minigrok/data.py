@@ -314,6 +314,57 @@ def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
     return Digits(x_train[train] / 255, y_train[train], x_test / 255, y_test)
 
 
+class Images(NamedTuple):
+    """Coloured pictures: x_train (n, 3, h, w) and x_test (m, 3, h, w) float32 in [0, 1], labels int64."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+
+def cifar10(n_train: int | None = None, *, seed: int = 0) -> Images:
+    """The 32 x 32 photographs of CIFAR-10 in ten classes, read from the reader's own folder.
+
+    The folder is named by the environment variable MINIGROK_DATA and holds the binary version as
+    `cifar-10-batches-bin/data_batch_1.bin` and so on. It is only ever read.
+
+    Args:
+        n_train: number of training images, 1 to 50,000, drawn without regard to class; None takes all.
+        seed: which images train. For one seed a smaller set is the beginning of a larger one.
+
+    Returns:
+        `Images` with x (n, 3, 32, 32) in [0, 1], red, green, blue; always all 10,000 test images.
+
+    Raises:
+        FileNotFoundError: no folder, or a file missing in it.
+        ValueError: a file that is not CIFAR-10's, by name.
+
+    Used in lesson 11 (its recording).
+    """
+    n_train = 50_000 if n_train is None else n_train
+    if not (isinstance(n_train, int) and 1 <= n_train <= 50_000):
+        raise ValueError(f"n_train must be a whole number from 1 to 50000, got {n_train!r}")
+    batches = np.concatenate([_cifar_rows(f"data_batch_{k}.bin") for k in range(1, 6)])
+    train = torch.randperm(50_000, generator=torch.Generator().manual_seed(seed))[:n_train]
+    return Images(*_pictures(batches[train.numpy()]), *_pictures(_cifar_rows("test_batch.bin")))
+
+
+def _cifar_rows(name: str) -> np.ndarray:
+    path = _own_folder() / "cifar-10-batches-bin" / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: MINIGROK_DATA must name a folder with CIFAR-10's {name}")
+    content = path.read_bytes()
+    if len(content) != 10_000 * 3073:
+        raise ValueError(f"{path} is not CIFAR-10's: it has {len(content)} bytes, expected {10_000 * 3073}")
+    return np.frombuffer(content, dtype=np.uint8).reshape(-1, 3073)
+
+
+def _pictures(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    x = torch.tensor(rows[:, 1:]).view(-1, 3, 32, 32).float().div_(255)
+    return x, torch.tensor(rows[:, 0], dtype=torch.int64)
+
+
 def _idx_images(part: str, n: int) -> tuple[Tensor, Tensor]:
     pixels = _idx_bytes(f"{part}-images-idx3-ubyte.gz", [0x803, n, 28, 28])
     labels = _idx_bytes(f"{part}-labels-idx1-ubyte.gz", [0x801, n])
@@ -342,8 +393,9 @@ def _idx_bytes(name: str, header: list[int]) -> np.ndarray:
 def _own_folder() -> Path:
     if not os.environ.get("MINIGROK_DATA"):
         raise FileNotFoundError(
-            "MNIST does not come with the course. Put its four official files into a folder as "
-            "MNIST/raw/*.gz and set the environment variable MINIGROK_DATA to that folder"
+            "MNIST and CIFAR-10 do not come with the course. Put their official files into a folder as "
+            "MNIST/raw/*.gz and cifar-10-batches-bin/*.bin "
+            "and set the environment variable MINIGROK_DATA to that folder"
         )
     return Path(os.environ["MINIGROK_DATA"])
 
