@@ -4,6 +4,7 @@ Look into a network:
 
     minigrok.networks    every affine map and every unit of a network, in one numbering
     minigrok.regions     the linear regions: exact in a plane and on a segment, counted around a point
+    minigrok.attacks     adversarial examples, robust accuracy, and whether the attack is to blame
     minigrok.measures    progress measures: norm, sharpness, waves, symmetry, spread of features
 
 Have a network to look into:
@@ -18,12 +19,13 @@ Have a network to look into:
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
 
-from minigrok import data, measures, models, networks, recordings, regions, sweep, training
+from minigrok import attacks, data, measures, models, networks, recordings, regions, sweep, training
 
 __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "attacks",
     "data",
     "measures",
     "models",
