@@ -1,19 +1,19 @@
-"""Data sets: points in the plane, which can be seen whole, tables of arithmetic, and handwritten digits.
+"""Data sets: points in the plane, which can be seen whole, tables of arithmetic, digits, and photographs.
 
-All are functions of a seed: the same seed gives the same samples on every call. Points and pixels are float32
-with balanced classes; the pairs of an arithmetic table are int64; labels are int64.
+All are functions of a seed: the same seed gives the same samples on every call. Points and pixels are
+float32; the pairs of an arithmetic table are int64; labels are int64. Points and `digits` need no file and
+have balanced classes; MNIST, CIFAR and Imagenette are read from files or downloaded.
 """
 
-import gzip
 import itertools
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from minigrok import _images
 
 N_DIGITS, N_TEST_DIGITS = 1797, 597  # all images of scikit-learn's set, and those kept for testing
 
@@ -287,10 +287,16 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
 
 
 def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
-    """The 28 x 28 handwritten digits of MNIST, read from the reader's own folder.
+    """The 28 x 28 handwritten digits of MNIST.
 
-    The folder is named by the environment variable MINIGROK_DATA and holds the four official files as
-    `MNIST/raw/train-images-idx3-ubyte.gz` and so on. It is only ever read.
+    Looked for first in the reader's own folder, which the environment variable MINIGROK_DATA names and which
+    is only ever read: the four official files as `MNIST/raw/train-images-idx3-ubyte.gz` and so on, or lying
+    there by themselves. Then in our own cache (MINIGROK_CACHE names another folder for it). Else they are
+    downloaded, 12 MB, their hashes checked.
+
+    Files of your own may be written anew, but their sizes and the count of each label must be MNIST's. What
+    was trained on is therefore told by the pixels themselves: `recordings.save(..., data=(x, y))` keeps
+    their hash.
 
     Args:
         n_train: number of training images, 1 to 60,000, drawn without regard to class; None takes all.
@@ -300,22 +306,23 @@ def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
         `Digits` with x (n, 784) in [0, 1], row by row; always all 10,000 test images.
 
     Raises:
-        FileNotFoundError: no folder, or a file missing in it.
-        ValueError: a file that is broken or not MNIST, by name.
+        FileNotFoundError: a file missing in the reader's own folder, by name; or no such folder.
+        ValueError: a file there that is broken or not MNIST's, by name.
+        ConnectionError: it is nowhere here and could not be downloaded; says what was tried.
+        ImportError: pooch is missing, which downloads (it comes with `minigrok[data]`).
 
-    Used in lesson 09 (its recording).
+    Source: LeCun, Cortes and Burges 1998, "The MNIST database of handwritten digits".
+
+    Used in lessons 09 and 10 (their recordings).
     """
-    x_train, y_train = _idx_images("train", 60_000)
-    x_test, y_test = _idx_images("t10k", 10_000)
-    n_train = len(x_train) if n_train is None else n_train
-    if not (isinstance(n_train, int) and 1 <= n_train <= len(x_train)):
-        raise ValueError(f"n_train must be a whole number from 1 to {len(x_train)}, got {n_train!r}")
-    train = torch.randperm(len(x_train), generator=torch.Generator().manual_seed(seed))[:n_train]
-    return Digits(x_train[train] / 255, y_train[train], x_test / 255, y_test)
+    return Digits(*_images.mnist(n_train, seed))
 
 
 class Images(NamedTuple):
-    """Coloured pictures: x_train (n, 3, h, w) and x_test (m, 3, h, w) float32 in [0, 1], labels int64."""
+    """Coloured pictures: x_train (n, 3, h, w) and x_test (m, 3, h, w) float32 in [0, 1], labels int64.
+
+    The three channels are red, green and blue.
+    """
 
     x_train: Tensor
     y_train: Tensor
@@ -324,80 +331,76 @@ class Images(NamedTuple):
 
 
 def cifar10(n_train: int | None = None, *, seed: int = 0) -> Images:
-    """The 32 x 32 photographs of CIFAR-10 in ten classes, read from the reader's own folder.
+    """The 32 x 32 photographs of CIFAR-10, ten kinds of animals and vehicles.
 
-    The folder is named by the environment variable MINIGROK_DATA and holds the binary version as
-    `cifar-10-batches-bin/data_batch_1.bin` and so on. It is only ever read.
+    Looked for in MINIGROK_DATA, in the cache and on the network as `mnist` is: the folder
+    `cifar-10-batches-bin` or the archive `cifar-10-binary.tar.gz` (170 MB), which is the binary version. The
+    one for Python is a pickle, which runs as a program when it is read: it is never touched.
 
     Args:
         n_train: number of training images, 1 to 50,000, drawn without regard to class; None takes all.
         seed: which images train. For one seed a smaller set is the beginning of a larger one.
 
     Returns:
-        `Images` with x (n, 3, 32, 32) in [0, 1], red, green, blue; always all 10,000 test images.
+        `Images` with x (n, 3, 32, 32) in [0, 1], labels 0 to 9; always all 10,000 test images. All 50,000
+        training images take 0.6 GB.
 
     Raises:
-        FileNotFoundError: no folder, or a file missing in it.
-        ValueError: a file that is not CIFAR-10's, by name.
+        As `mnist`.
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images", chapter 3.
 
     Used in lesson 11 (its recording).
     """
-    n_train = 50_000 if n_train is None else n_train
-    if not (isinstance(n_train, int) and 1 <= n_train <= 50_000):
-        raise ValueError(f"n_train must be a whole number from 1 to 50000, got {n_train!r}")
-    batches = np.concatenate([_cifar_rows(f"data_batch_{k}.bin") for k in range(1, 6)])
-    train = torch.randperm(50_000, generator=torch.Generator().manual_seed(seed))[:n_train]
-    return Images(*_pictures(batches[train.numpy()]), *_pictures(_cifar_rows("test_batch.bin")))
+    return Images(*_images.cifar10(n_train, seed))
 
 
-def _cifar_rows(name: str) -> np.ndarray:
-    path = _own_folder() / "cifar-10-batches-bin" / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: MINIGROK_DATA must name a folder with CIFAR-10's {name}")
-    content = path.read_bytes()
-    if len(content) != 10_000 * 3073:
-        raise ValueError(f"{path} is not CIFAR-10's: it has {len(content)} bytes, expected {10_000 * 3073}")
-    return np.frombuffer(content, dtype=np.uint8).reshape(-1, 3073)
+def cifar100(n_train: int | None = None, *, seed: int = 0) -> Images:
+    """The 32 x 32 photographs of CIFAR-100: a hundred classes, 500 training images each.
+
+    Looked for as `cifar10` is: the folder `cifar-100-binary` or the archive `cifar-100-binary.tar.gz`
+    (169 MB). Labels are the hundred fine ones; the twenty groups of classes are left out.
+
+    Args:
+        n_train, seed: as in `cifar10`.
+
+    Returns:
+        `Images` with x (n, 3, 32, 32) in [0, 1], labels 0 to 99; always all 10,000 test images.
+
+    Raises:
+        As `mnist`.
+
+    Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images", chapter 3.
+
+    Used by experiments/cifar10.py, the script of lesson 11.
+    """
+    return Images(*_images.cifar100(n_train, seed))
 
 
-def _pictures(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    x = torch.tensor(rows[:, 1:]).view(-1, 3, 32, 32).float().div_(255)
-    return x, torch.tensor(rows[:, 0], dtype=torch.int64)
+def imagenette(n_train: int | None = None, *, size: int = 128, seed: int = 0) -> Images:
+    """Photographs of ten easily told classes of ImageNet, as squares of one size.
 
+    Looked for as `cifar10` is: the folder `imagenette2-160` or the archive `imagenette2-160.tgz` (99 MB),
+    whose pictures have 160 pixels on their shorter side. Each is shrunk until that side has `size` pixels,
+    and its middle is cut out.
 
-def _idx_images(part: str, n: int) -> tuple[Tensor, Tensor]:
-    pixels = _idx_bytes(f"{part}-images-idx3-ubyte.gz", [0x803, n, 28, 28])
-    labels = _idx_bytes(f"{part}-labels-idx1-ubyte.gz", [0x801, n])
-    return torch.tensor(pixels).view(n, 784), torch.tensor(labels, dtype=torch.int64)
+    Args:
+        n_train: number of training images, 1 to 9,469, drawn without regard to class; None takes all.
+        size: the side of a picture in pixels, 1 to 160.
+        seed: which images train. For one seed a smaller set is the beginning of a larger one.
 
+    Returns:
+        `Images` with x (n, 3, size, size) in [0, 1], labels 0 to 9; always all 3,925 test images. At 128 px
+        the test images take 0.8 GB, and all training images 1.9 GB.
 
-def _idx_bytes(name: str, header: list[int]) -> np.ndarray:
-    """The bytes of one of MNIST's files after its header, which must be the one expected."""
-    path = _own_folder() / "MNIST" / "raw" / name
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: MINIGROK_DATA must name a folder with MNIST/raw/{name}")
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as broken:
-        raise ValueError(f"{path} is not a whole gzip file ({broken}); fetch it again") from broken
-    start = 4 * len(header)
-    found = np.frombuffer(content[:start].ljust(start, b"\0"), dtype=">u4").tolist()
-    if found != header or len(content) != start + int(np.prod(header[1:])):
-        raise ValueError(
-            f"{path} is not MNIST's {name}: its header is {found} before {len(content) - start} bytes, "
-            f"expected {header} before {int(np.prod(header[1:]))}"
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=start)
+    Raises:
+        As `mnist`; also ImportError where Pillow is missing (it comes with `minigrok[data]`).
 
+    Source: Howard 2019, "Imagenette", its second version, with the split of December 2019.
 
-def _own_folder() -> Path:
-    if not os.environ.get("MINIGROK_DATA"):
-        raise FileNotFoundError(
-            "MNIST and CIFAR-10 do not come with the course. Put their official files into a folder as "
-            "MNIST/raw/*.gz and cifar-10-batches-bin/*.bin "
-            "and set the environment variable MINIGROK_DATA to that folder"
-        )
-    return Path(os.environ["MINIGROK_DATA"])
+    Used by experiments/cifar10.py, the script of lesson 11.
+    """
+    return Images(*_images.imagenette(n_train, size, seed))
 
 
 def _all_digits() -> tuple[Tensor, Tensor]:

@@ -1,9 +1,7 @@
-"""data: tables obey the laws of their groups, splits hold, and files that are not MNIST are named."""
+"""data: tables obey the laws of their groups, and splits hold."""
 
-import gzip
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -130,49 +128,3 @@ def test_tables_that_are_none(arguments, text):
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match="split must be 'ordered' or 'unordered', got 'mirror'"):
         data.arithmetic("add", 7, split="mirror")
-
-
-# --- MNIST from the reader's own folder ---------------------------------------------------------------------
-
-
-def test_mnist_is_read_from_the_readers_folder(mnist_folder, monkeypatch):
-    monkeypatch.setenv("MINIGROK_DATA", str(mnist_folder))
-    x_train, y_train, x_test, y_test = data.mnist(300, seed=3)
-    assert x_train.shape == (300, 784) and x_test.shape == (10_000, 784) and x_test.dtype == torch.float32
-    assert torch.equal(y_test, torch.arange(10_000) % 10)
-    assert torch.equal(x_test[:, 0], (torch.arange(10_000) % 256) / 255)
-    assert (x_train == x_train[:, :1]).all() and 0 <= x_train.min() and x_train.max() <= 1
-    assert torch.equal(data.mnist(100, seed=3).x_train, x_train[:100])
-    assert not torch.equal(data.mnist(100, seed=4).x_train, x_train[:100])
-    with pytest.raises(ValueError, match="n_train must be a whole number from 1 to 60000, got 60001"):
-        data.mnist(60_001)
-
-
-def test_without_a_folder_mnist_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.delenv("MINIGROK_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="set the environment variable MINIGROK_DATA to that folder"):
-        data.mnist()
-    monkeypatch.setenv("MINIGROK_DATA", str(tmp_path))
-    with pytest.raises(
-        FileNotFoundError, match="train-images-idx3-ubyte.gz is missing: MINIGROK_DATA must name"
-    ):
-        data.mnist()
-
-
-@pytest.mark.parametrize(
-    "content, text",
-    [
-        (b"hello", "train-images-idx3-ubyte.gz is not a whole gzip file"),
-        (gzip.compress(bytes(10_000))[:-9], "is not a whole gzip file"),
-        (gzip.compress(np.array([0x803, 60_000, 28, 28], dtype=">u4").tobytes()), "before 0 bytes, expected"),
-        (gzip.compress(b"abc"), "is not MNIST's train-images-idx3-ubyte.gz"),
-    ],
-    ids=["no gzip", "cut short", "no pixels", "no header"],
-)
-def test_a_file_that_is_not_mnist_is_named(tmp_path, monkeypatch, content, text):
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    (raw / "train-images-idx3-ubyte.gz").write_bytes(content)
-    monkeypatch.setenv("MINIGROK_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=text):
-        data.mnist()
