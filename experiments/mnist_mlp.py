@@ -7,8 +7,8 @@
 The setting is figure 2 of Humayun et al. 2024 (arXiv 2402.15555) as their code has it: 784-200-200-200-10
 with ReLU, AdamW with learning rate 1e-3 and weight decay 0.01, batches of 200 from 1,000 images, 100,000
 updates, PyTorch's own initialisation. Each seed has its own images, first weights and order of batches; the
-seeds of a setting train as one batched model. The factors change one thing at a time (their table 1), with one
-seed and 30,000 updates. MNIST is downloaded, or read from the folder named by MINIGROK_DATA.
+seeds of a setting train as one batched model. The factors change one thing at a time (their table 1), with
+one seed and 30,000 updates. MNIST is downloaded, or read from the folder named by MINIGROK_DATA.
 
 First the networks train; at steps spaced by their logarithm the weights are left in `experiments/runs/`. Then
 each of these snapshots is looked at. Both go on where they were stopped: type the same command again.
