@@ -16,11 +16,14 @@ each of these snapshots is looked at. Both go on where they were stopped: type t
 """
 
 import argparse
+import copy
 import json
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,21 +32,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from minigrok import attacks, data, measures, models, recordings, regions, training
+from minigrok import attacks, data, measures, models, networks, recordings, regions, training
 
 HERE = Path(__file__).parent
-LEVELS = (
-    1,
-    2,
-    4,
-    8,
-    10,
-    16,
-)  # radii of the attacks, in 255ths of a pixel; 10 is 50 / 255 of the authors' units
+# Radii of the attacks in 255ths of a pixel; 10 is 50 / 255 in the units of the authors' normalised pixels.
+LEVELS = (1, 2, 4, 8, 10, 16)
 SCALE = 4.0  # one unit of a pixel in [0, 1] is 4 units of the network's input
 BOUNDS = (-2.0, 2.0)
 RADIUS, DIRECTIONS = 0.005, 20  # of the local complexity, in the network's units
-LOOKED_AT = 256  # pictures of each kind for local complexity, and twice as many for the attacks
+ATTACKED, SEARCHED, PROBED = 512, 200, 256  # pictures: PGD, random search, local complexity (of each kind)
+SEARCH_LEVELS, QUERIES = (2, 8), 300  # random search is slow: two radii, so many squares tried
+LARGEST = 400_000  # numbers of weights and Adam's means that a recording has room for
+LOOK = 1  # raise it when `look` changes: what was kept of another look is not used again
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -172,34 +172,109 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return float(sum(right)) / len(x)
 
 
-def look(model: nn.Module, images: data.Images, options: argparse.Namespace) -> dict[str, object]:
-    """All that is measured on one snapshot."""
-    n, generator = LOOKED_AT, torch.Generator().manual_seed(1)
-    x, y = images.x_test[: 2 * n], images.y_test[: 2 * n]
+def look(model: nn.Module, images: data.Images, last: bool = False) -> dict[str, object]:
+    """All that is measured on one snapshot; on the last one stronger attacks too."""
+    x, y = images.x_test[:ATTACKED], images.y_test[:ATTACKED]
     seen: dict[str, object] = {
         "train_accuracy": accuracy(model, images.x_train[:5000], images.y_train[:5000]),
         "test_accuracy": accuracy(model, images.x_test, images.y_test),
         "norm": float(measures.weight_norm(model)),
-        "zero_gradients": attacks.zero_gradient_share(model, x, y),
-        "largest_logit": largest_logit(model, x),
+        "zero_gradients": float(attacks.zero_gradient_share(model, x, y)),
     }
+    return seen | attacked(model, x, y) | complexities(model, images) | units(model, images) | (
+        attacked_hard(model, x[:SEARCHED], y[:SEARCHED]) if last else {}
+    )  # fmt: skip
+
+
+def attacked(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, object]:
+    """Accuracies under attacks with two losses, and under one that uses no gradient."""
     eps = [SCALE * level / 255 for level in LEVELS]
+    seen: dict[str, object] = {}
     for loss in ("margin", "plain_cross_entropy"):
-        robust = attacks.robust_accuracy(
-            model, x, y, eps, loss=loss, steps=10, bounds=BOUNDS, generator=generator
-        )
+        robust = attacks.robust_accuracy(model, x, y, eps, loss=loss, steps=10, **drawn())
         seen[f"robust_{loss}"] = robust.tolist()
-    random = torch.rand(n, *x.shape[1:], generator=generator).to(x) * (BOUNDS[1] - BOUNDS[0]) + BOUNDS[0]
-    frame = frame_of(x[0].numel(), generator)
-    for name, points in {"train": images.x_train[:n], "test": x[:n], "random": random}.items():
-        counted = regions.local_complexity(model, points, radius=RADIUS, frame=frame)
-        seen[f"complexity_{name}"] = counted.per_layer.double().mean(0).tolist()
-    return seen
+    searched = attacks.robust_accuracy(
+        model, x[:SEARCHED], y[:SEARCHED], [SCALE * level / 255 for level in SEARCH_LEVELS],
+        attack=attacks.square, steps=QUERIES, **drawn(),
+    )  # fmt: skip
+    distance = attacks.adversarial_distance(
+        model, x[:PROBED], y[:PROBED], max_eps=SCALE * 64 / 255, halvings=8, steps=10, **drawn()
+    )
+    distance = torch.where(distance == 0, torch.nan, 255 / SCALE * distance)  # of the right ones alone
+    return seen | {
+        "robust_search": searched.tolist(),
+        "distance": float(distance.nanmedian()),  # in 255ths of a pixel, of those that are right
+    }
+
+
+def attacked_hard(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, object]:
+    """Accuracies under slower attacks: does a stronger one tell another story?"""
+    eps = [SCALE * level / 255 for level in LEVELS]
+    kinds: dict[str, dict[str, object]] = {
+        "margin": {"steps": 10},
+        "margin_100": {"steps": 100, "restarts": 2},
+        "apgd": {"attack": attacks.apgd, "steps": 100},
+        "search": {"attack": attacks.square, "steps": 2000},
+    }
+    return {
+        f"last_{kind}": attacks.robust_accuracy(model, x, y, eps, **options, **drawn()).tolist()
+        for kind, options in kinds.items()
+    }
+
+
+def drawn() -> dict[str, object]:
+    """The bounds of the pictures, and the same random starts for every snapshot."""
+    return {"bounds": BOUNDS, "generator": torch.Generator().manual_seed(1)}
+
+
+def complexities(model: nn.Module, images: data.Images) -> dict[str, object]:
+    """Local complexity by layers at training, test and random pictures.
+
+    A batch norm in evaluation mode uses running means of the batches before: at the first steps they are
+    still those of no data at all. "fresh" is the local complexity with statistics of the training pictures.
+    """
+    generator = torch.Generator().manual_seed(1)
+    low, high = BOUNDS
+    random = torch.rand(PROBED, *images.x_train.shape[1:], generator=generator).to(images.x_train)
+    frame = frame_of(random[0].numel(), generator)
+    points = {"train": images.x_train, "test": images.x_test, "random": low + (high - low) * random}
+
+    def mean(model: nn.Module, x: Tensor) -> list[float]:
+        counted = regions.local_complexity(model, x[:PROBED], radius=RADIUS, frame=frame)
+        return counted.per_layer.double().mean(0).tolist()
+
+    fresh = with_fresh_statistics(model, images.x_train[:1000])
+    seen: dict[str, object] = {f"complexity_{name}": mean(model, x) for name, x in points.items()}
+    return seen | {"complexity_fresh": mean(fresh, images.x_train)}
 
 
 @torch.no_grad()
-def largest_logit(model: nn.Module, x: Tensor) -> float:
-    return float(model(x).abs().max())
+def with_fresh_statistics(model: nn.Module, x: Tensor) -> nn.Module:
+    """A copy in which the batch norms have the means and variances of x itself."""
+    fresh = copy.deepcopy(model).train()
+    for part in fresh.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_running_stats()
+            part.momentum = None  # a plain average over the batches, here of one
+    fresh(x)
+    return fresh.eval()
+
+
+@torch.no_grad()
+def units(model: nn.Module, images: data.Images) -> dict[str, object]:
+    """Of each layer: how far off their mean the units' boundaries stand, and who is never or always on."""
+    network, x = networks.trace(model, tuple(images.x_train.shape[1:])), images.x_train[:PROBED]
+    values, rows = {0: x}, []
+    for step in network.walk(values):
+        z = values[step.inputs[0]]
+        each = z.transpose(0, 1).flatten(1)  # a row for each channel, or for each unit of an affine layer
+        off = (each.mean(1) / each.std(1).clamp(min=1e-12)).abs()
+        on = (z > 0).float().mean(0)
+        rows.append([float(off.median()), float((on == 0).float().mean()), float((on == 1).float().mean())])
+    names, columns = ("off_centre", "dead", "always_on"), zip(*rows, strict=True)
+    logits = values[network.output]
+    largest = {"largest_logit": float(logits.abs().max())}
+    return largest | {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
 def frame_of(dimension: int, generator: torch.Generator) -> Tensor:
@@ -208,36 +283,61 @@ def frame_of(dimension: int, generator: torch.Generator) -> Tensor:
     return torch.linalg.qr(gaussian).Q.T.contiguous()
 
 
-def look_at_all(options: argparse.Namespace, run: Path) -> dict[str, np.ndarray]:
+def look_at_all(options: argparse.Namespace, run: Path, images: data.Images) -> dict[str, np.ndarray]:
     """The arrays of the recording; each snapshot is looked at once, and what was seen is kept beside it."""
-    images, model = pictures(options), new_model(options).eval()
+    model, (rank, world) = new_model(options).eval(), place()
     snapshots = sorted(int(path.stem) for path in run.glob("[0-9]*.pt"))
-    seen = []
-    for i, step in enumerate(snapshots):
-        kept, begin = run / f"{step}.json", time.perf_counter()
-        if not kept.exists():
-            model.load_state_dict(torch.load(run / f"{step}.pt", weights_only=True))
-            found = look(model, images, options) | {"seconds": 0.0}
-            found["seconds"] = time.perf_counter() - begin
-            recordings.write_whole(kept, json.dumps(found).encode())
-            print(f"looked at {i + 1} of {len(snapshots)} snapshots: step {step}, {found['seconds']:.0f} s")
-        seen.append(json.loads(kept.read_text()))
-    arrays = {name: np.array([s[name] for s in seen]) for name in seen[0]}
-    return {"steps": np.array(snapshots), "levels": np.array(LEVELS)} | arrays
+    mine = [step for step in snapshots[rank::world] if not kept(run, step, snapshots).exists()]
+    begin = time.perf_counter()
+    for i, step in enumerate(mine, start=1):
+        model.load_state_dict(torch.load(run / f"{step}.pt", weights_only=True))
+        start = time.perf_counter()
+        found = look(model, images, last=step == snapshots[-1])
+        found["seconds"] = time.perf_counter() - start
+        recordings.write_whole(kept(run, step, snapshots), json.dumps(found).encode())
+        to_go = (time.perf_counter() - begin) / i * (len(mine) - i)
+        print(f"looked at step {step}, {i} of {len(mine)}; about {to_go / 60:.0f} minutes to go", flush=True)
+    if dist.is_initialized():
+        dist.barrier()
+    seen = [json.loads(kept(run, step, snapshots).read_text()) for step in snapshots]
+    arrays = {name: np.array([s[name] for s in seen if name in s]) for name in seen[-1]}
+    arrays |= {"levels": np.array(LEVELS), "search_levels": np.array(SEARCH_LEVELS)}
+    return {"steps": np.array(snapshots)} | arrays
+
+
+def kept(run: Path, step: int, snapshots: list[int]) -> Path:
+    return run / f"{step}.look{LOOK}{'.last' if step == snapshots[-1] else ''}.json"
 
 
 def record(options: argparse.Namespace, run: Path, recording: Path) -> None:
-    arrays = look_at_all(options, run)
     images = pictures(options)
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
-    weights = {f"weights.{name}": value.cpu() for name, value in saved["model"].items()}
+    arrays = look_at_all(options, run, images)
+    if place()[0] != 0:
+        return
+    saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     ran = "on a GPU" if options.device.startswith("cuda") else "on one CPU core shared with other work"
+    looking = arrays["seconds"].sum()
     recordings.save(
-        recording, arrays | weights, command=command_of(options), seed=options.seed,
+        recording, arrays | to_go_on(saved), command=command_of(options), seed=options.seed,
         seconds=saved["seconds"], data=(images.x_train, images.y_train), device=options.device,
-        note=f"Trained {ran} for {saved['step']} steps; looking took {arrays['seconds'].sum():.0f} s more.",
+        note=f"Trained {ran} for {saved['step']} steps. {looking:.0f} s of looking are not in the seconds.",
     )  # fmt: skip
-    print(f"wrote {recording}")
+    share = looking / (looking + saved["seconds"])
+    print(f"wrote {recording}; looking took {share:.0%} of the time, training the rest")
+
+
+def to_go_on(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """The last weights, and Adam's means, where they are few enough for a recording."""
+    weights = {f"weights.{name}": value for name, value in saved["model"].items()}
+    means = {
+        f"adam.{i}.{name}": value
+        for i, state in saved["optimizer"]["state"].items()
+        for name, value in state.items()
+    }
+    for part in (weights | means, weights):
+        if sum(value.numel() for value in part.values()) <= LARGEST:
+            return part | {"trained_steps": torch.tensor(saved["step"])}
+    return {"trained_steps": torch.tensor(saved["step"])}
 
 
 def command_of(options: argparse.Namespace) -> str:
@@ -257,13 +357,14 @@ def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if "LOCAL_RANK" in os.environ:
         on_gpu = options.device == "cuda"
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        # The barrier after looking may have to wait for the slowest of them.
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=4))
         if on_gpu:
             options.device = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(options.device)
     run = HERE / "runs" / name_of(options)
     stopped = not options.look and train(options, run).interrupted
-    if place()[0] == 0 and not stopped:
+    if not stopped:
         record(options, run, HERE.parent / "lessons" / "recordings" / f"{name_of(options)}.npz")
     if dist.is_initialized():
         dist.destroy_process_group()
