@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -28,11 +29,12 @@ def fetch(name: str, sha256: str, mirrors: Sequence[str]) -> Path:
         OSError: the cache cannot be written.
     """
     path = cache() / name
-    if path.exists() and _sha256(path) != sha256:
-        broken = path.replace(path.with_name(f"{name}.broken"))
-        warnings.warn(f"{path} was broken: it is now {broken.name}, and is fetched again", stacklevel=2)
     if path.exists():
-        return path
+        if _sha256(path) == sha256:
+            return path
+        with suppress(FileNotFoundError):  # another process that found it broken was faster
+            broken = path.replace(path.with_name(f"{name}.broken"))
+            warnings.warn(f"{path} was broken: it is now {broken.name}, and is fetched again", stacklevel=2)
     failures = []
     for mirror in mirrors:
         reason = _download(mirror + name, path, sha256)

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -285,7 +286,7 @@ def _labels(labels: np.ndarray) -> Tensor:
     return torch.tensor(labels, dtype=torch.int64)
 
 
-def _pillow():
+def _pillow() -> tuple[ModuleType, ModuleType]:
     try:
         from PIL import Image, ImageOps
     except ImportError as missing:
