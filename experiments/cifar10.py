@@ -40,10 +40,10 @@ LEVELS = (1, 2, 4, 8, 10, 16)
 SCALE = 4.0  # one unit of a pixel in [0, 1] is 4 units of the network's input
 BOUNDS = (-2.0, 2.0)
 RADIUS, DIRECTIONS = 0.005, 20  # of the local complexity, in the network's units
-ATTACKED, SEARCHED, PROBED = 512, 200, 256  # pictures: PGD, random search, local complexity (of each kind)
+ATTACKED, SEARCHED, PROBED = 300, 100, 256  # pictures: PGD, random search, local complexity (of each kind)
 SEARCH_LEVELS, QUERIES = (2, 8), 300  # random search is slow: two radii, so many squares tried
 LARGEST = 400_000  # numbers of weights and Adam's means that a recording has room for
-LOOK = 1  # raise it when `look` changes: what was kept of another look is not used again
+LOOK = 2  # raise it when `look` changes: what was kept of another look is not used again
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -198,7 +198,7 @@ def attacked(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, object]:
         attack=attacks.square, steps=QUERIES, **drawn(),
     )  # fmt: skip
     distance = attacks.adversarial_distance(
-        model, x[:PROBED], y[:PROBED], max_eps=SCALE * 64 / 255, halvings=8, steps=10, **drawn()
+        model, x[:SEARCHED], y[:SEARCHED], max_eps=SCALE * 32 / 255, halvings=7, steps=10, **drawn()
     )
     distance = torch.where(distance == 0, torch.nan, 255 / SCALE * distance)  # of the right ones alone
     return seen | {
@@ -243,8 +243,10 @@ def complexities(model: nn.Module, images: data.Images) -> dict[str, object]:
         counted = regions.local_complexity(model, x[:PROBED], radius=RADIUS, frame=frame)
         return counted.per_layer.double().mean(0).tolist()
 
-    fresh = with_fresh_statistics(model, images.x_train[:1000])
     seen: dict[str, object] = {f"complexity_{name}": mean(model, x) for name, x in points.items()}
+    if not any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
+        return seen | {"complexity_fresh": seen["complexity_train"]}
+    fresh = with_fresh_statistics(model, images.x_train[:1000])
     return seen | {"complexity_fresh": mean(fresh, images.x_train)}
 
 
