@@ -173,39 +173,74 @@ def _split_last(network: Network, n_layers: int, include_output: bool) -> tuple[
     return replace(network, steps=network.steps[: number - 1]), step.apply
 
 
+def _channels_last(rows: Tensor) -> Tensor:
+    """Rows of pictures laid out as convolutions take them without a copy; other rows as they are."""
+    return rows.contiguous(memory_format=torch.channels_last) if rows.dim() == 4 else rows
+
+
+def _empty_rows(n: int, like: Tensor) -> Tensor:
+    layout = torch.channels_last if like.dim() == 4 else torch.contiguous_format
+    shape = (n, *like.shape[1:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _in_memory(rows: Tensor) -> Tensor:
+    """The rows as (n, units), units in the order in which they lie in memory: no copy, and fast to reduce."""
+    return (rows.permute(0, 2, 3, 1) if rows.dim() == 4 else rows).flatten(1)
+
+
+def _as_flattened(unit: Tensor, shape: Shape) -> Tensor:
+    """The numbers of units in the flattened value, from their places in memory."""
+    if len(shape) != 3:
+        return unit
+    channels, height, width = shape
+    row, column, channel = torch.unravel_index(unit, (height, width, channels))
+    return (channel * height + row) * width + column
+
+
 class _Rows:
     """The rows of a chunk of n points: all x + r v_p, then all x, then x - r v_p of the bent points alone.
 
     A point is bent when some unit so far has different signs at its vertices. For the others the values at
     x - r v_p are mirrored: 2 f(x) - f(x + r v_p). Directions come first: (P, n, *shape). In front of the
     first units there are only the rows x: the vertices' values differ from theirs by +-moves (P, *shape).
+    Once all points are bent, nothing is mirrored, and the rows x go too unless `keep_centre` is set.
     """
 
-    def __init__(self, n: int, moves: dict[int, Tensor]):
-        self.n, self.moves = n, moves
+    def __init__(self, n: int, moves: dict[int, Tensor], keep_centre: bool):
+        self.n, self.moves, self.keep_centre = n, moves, keep_centre
         self.p, device = len(moves[min(moves)]), moves[min(moves)].device
         self.spread = False  # whether the vertices have rows
         self.bent = torch.empty(0, dtype=torch.int64, device=device)  # which points, as their rows stand
         self.place = torch.full((n,), -1, device=device)  # where in `bent` a point stands; -1: nowhere
 
+    @property
+    def all_bent(self) -> bool:
+        return len(self.bent) == self.n
+
+    def sizes(self) -> list[int]:
+        """How many rows x + r v, x and x - r v there are."""
+        n_centre = 0 if self.all_bent and not self.keep_centre else self.n
+        return [self.p * self.n, n_centre, self.p * len(self.bent)]
+
     def parts(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The values at x + r v (P, n, *shape), at x (n, *shape), and at x - r v (P, bent, *shape)."""
-        plus, centre, minus = rows.split([self.p * self.n, self.n, self.p * len(self.bent)])
+        plus, centre, minus = rows.split(self.sizes())
         return plus.unflatten(0, (self.p, self.n)), centre, minus.unflatten(0, (self.p, len(self.bent)))
 
     def extremes(self, number: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The smallest and the largest value at each point's vertices, both (n, units)."""
+        """The smallest and the largest value at each point's vertices, both (n, units), as in memory."""
         if not self.spread:
-            centre, reach = rows.flatten(1), self.moves[number].abs().amax(0).flatten()
+            centre, reach = _in_memory(rows), _in_memory(self.moves[number]).abs().amax(0)
             return centre - reach, centre + reach
-        plus, centre, minus = (part.flatten(1 - rows.dim()) for part in self.parts(rows))
+        plus, centre, minus = self.parts(_in_memory(rows))
         return self.both_sides(plus.amin(0), plus.amax(0), centre, minus.amin(0), minus.amax(0))
 
     def both_sides(
         self, low: Tensor, high: Tensor, centre: Tensor, own_low: Tensor, own_high: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Join the extremes at x + r v (n, units) with those at x - r v, mirrored or a bent point's own."""
-        if len(self.bent) == self.n:
+        if self.all_bent:
             other_low, other_high = own_low[self.place], own_high[self.place]
         else:
             other_low, other_high = 2 * centre - high, 2 * centre - low
@@ -214,15 +249,16 @@ class _Rows:
 
     def columns(self, number: int, rows: Tensor, point: Tensor, unit: Tensor) -> Tensor:
         """The values of some units of some points (k of each) at all their vertices, (k, 2P)."""
-        at = torch.unravel_index(unit, rows.shape[1:])
         if not self.spread:
-            centre, move = rows[point, *at], self.moves[number][:, *at]
+            centre, move = _in_memory(rows)[point, unit], _in_memory(self.moves[number])[:, unit]
             return torch.cat([centre + move, centre - move]).T
-        plus, centre, own = self.parts(rows)
-        plus = plus[:, point, *at]
-        minus = 2 * centre[point, *at] - plus
+        plus, centre, own = self.parts(_in_memory(rows))
+        plus = plus[:, point, unit]
+        if self.all_bent:
+            return torch.cat([plus, own[:, self.place[point], unit]]).T
+        minus = 2 * centre[point, unit] - plus
         bent = (self.place[point] >= 0).nonzero()[:, 0]
-        minus[:, bent] = own[:, self.place[point[bent]], *(index[bent] for index in at)]
+        minus[:, bent] = own[:, self.place[point[bent]], unit[bent]]
         return torch.cat([plus, minus]).T
 
     def bend(self, values: dict[int, Tensor], changed: Tensor) -> None:
@@ -236,8 +272,7 @@ class _Rows:
         self.place[fresh] = len(self.bent) + torch.arange(len(fresh), device=fresh.device)
         self.bent = torch.cat([self.bent, fresh])
         for i, rows in values.items():
-            n_rows = self.p * self.n + self.n + self.p * len(self.bent)
-            values[i] = rows.new_empty(n_rows, *rows.shape[1:])
+            values[i] = _empty_rows(sum(self.sizes()), rows)
             new = self.parts(values[i])
             if self.spread:
                 self._extend(new, old[i], fresh)
@@ -247,13 +282,13 @@ class _Rows:
 
     def _spread(self, new: tuple[Tensor, ...], rows: Tensor, fresh: Tensor, moves: Tensor) -> None:
         torch.add(rows, moves, out=new[0])
-        new[1].copy_(rows)
+        new[1].copy_(rows[: len(new[1])])
         torch.sub(rows[fresh], moves, out=new[2])
 
     def _extend(self, new: tuple[Tensor, ...], old: tuple[Tensor, ...], fresh: Tensor) -> None:
         plus, centre, own = old
         new[0].copy_(plus)
-        new[1].copy_(centre)
+        new[1].copy_(centre[: len(new[1])])
         new[2][:, : own.shape[1]] = own
         torch.sub(2 * centre[fresh], plus[:, fresh], out=new[2][:, own.shape[1] :])
 
@@ -325,6 +360,7 @@ class _Counter:
         step = (radius * frame).to(exact.device).unflatten(1, exact.input_shape)
         self.vertices = torch.cat([step, -step])  # relative to the point
         self.p = len(step)
+        self.shapes = [step.shape for step in (*fast.layers, *fast.steps[-1:] * include_output)]
         self.n_layers = len(fast.layers) + include_output
         self.counts = torch.zeros(len(x), self.n_layers, dtype=torch.int64, device=exact.device)
         self.ties = torch.zeros_like(self.counts)
@@ -350,7 +386,7 @@ class _Counter:
         ahead, zero = {0: self.vertices[: self.p]}, {0: torch.zeros_like(self.vertices[:1])}
         for values in (ahead, zero):
             next(_pauses(self.exact, values, self.include_output))
-        return {i: (ahead[i] - zero[i]).to(self.fast.dtype) for i in ahead}
+        return {i: _channels_last((ahead[i] - zero[i]).to(self.fast.dtype)) for i in ahead}
 
     def _rows_in_float64(self, point: Tensor, vertex: Tensor) -> Tensor:
         return self.x[point.to(self.x.device)].to(self.exact.device, torch.float64) + self.vertices[vertex]
@@ -361,7 +397,7 @@ class _Counter:
         point = torch.linspace(0, len(self.x) - 1, n).long().to(self.exact.device)
         rows = self._rows_in_float64(point, torch.arange(len(point), device=point.device) % (2 * self.p))
         scale, errors = rows.flatten(1).abs().amax(1), []
-        fast, exact = {0: rows.to(self.fast.dtype)}, {0: rows}
+        fast, exact = {0: _channels_last(rows.to(self.fast.dtype))}, {0: rows}
         pauses = (_pauses(net, v, self.include_output) for net, v in ((self.fast, fast), (self.exact, exact)))
         for number, _ in zip(*pauses, strict=True):
             z = exact[number].flatten(1)
@@ -372,8 +408,8 @@ class _Counter:
         return errors
 
     def _count_chunk(self, first: int, x: Tensor) -> None:
-        values = {0: x.to(self.fast.device, self.fast.dtype)}
-        scale, rows = values[0].flatten(1).abs().amax(1), _Rows(len(x), self.moves)
+        values = {0: _channels_last(x.to(self.fast.device, self.fast.dtype))}
+        scale, rows = values[0].flatten(1).abs().amax(1), _Rows(len(x), self.moves, self.last is not None)
         for layer, number in enumerate(
             _pauses(self.body, values, self.include_output or self.last is not None)
         ):
@@ -390,6 +426,7 @@ class _Counter:
                 idle = (low == 0) & (high == 0) & (self.radius > 1e-4 * scale)[:, None]
                 point, unit = (~clear & ~idle).nonzero().T
                 z = at.columns(number, values[number], point, unit)
+                unit = _as_flattened(unit, self.shapes[layer])
                 self._note(layer, point + first, unit, z, (rounding * scale)[point, None])
             if layer + 1 < self.n_layers:
                 rows.bend(values, changed.any(1))
