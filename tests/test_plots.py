@@ -444,3 +444,55 @@ def test_waits_show_what_did_not_come_at_the_end():
     assert len(ax.get_lines()) == 6, "no bar where most did not come"
     with pytest.raises(ValueError, match="at least one group with at least one number"):
         plots.waits({"a": []}, 100, xlabel="step")
+
+
+# ---- adversarial examples ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_walk_stands_in_a_ball_of_its_norm(norm):
+    path = np.array([[0.2, 0.3], [0.4, 0.3], [0.4, 0.6]])
+    ax = plots.regions(partition(net([2, 3, 1])))
+    limits = ax.get_xlim(), ax.get_ylim()
+    ball = plots.walk(path, ax, eps=0.5, norm=norm).patches[-1]
+    (outline,) = ball.get_patch_transform().transform_path(ball.get_path()).to_polygons()
+    away = outline - path[0]
+    reach = np.abs(away).max(axis=1) if norm == "linf" else np.linalg.norm(away, axis=1)
+    np.testing.assert_allclose(reach, 0.5, rtol=1e-3)
+    assert (ax.get_xlim(), ax.get_ylim()) == limits
+    np.testing.assert_array_equal(ax.get_lines()[-1].get_xydata()[0], path[-1])
+
+
+def test_a_walk_that_does_not_fit_is_refused():
+    ax = plt.figure().add_subplot()
+    with pytest.raises(ValueError, match=r"expected the points of a walk \(K, 2\), got the shape \(3,\)"):
+        plots.walk(np.zeros(3), ax)
+    with pytest.raises(ValueError, match='norm must be "linf" or "l2", got \'l1\''):
+        plots.walk(np.zeros((2, 2)), ax, norm="l1")
+
+
+def test_pictures_show_ink_as_black_and_changes_by_their_sign():
+    ramp = np.linspace(0, 1, 4).reshape(1, 2, 2)
+    axes = plots.pictures({"image": ramp, "change": ramp - 0.75}, signed=["change"], titles=["4 → 9"])
+    image, change = (ax.images[0].to_rgba(ax.images[0].get_array())[..., :3] for ax in axes[:, 0])
+    assert luminance(image[0, 0]) > 0.9 and luminance(image[1, 1]) < 0.05
+    more, less = change[1, 1], change[0, 0]
+    assert more[0] > more[2] and less[2] > less[0], "orange is more ink, violet less"
+    assert axes[1, 0].images[0].get_clim() == (-0.75, 0.75), (
+        "no change is white on a scale with 0 in the middle"
+    )
+    assert [ax.get_title(loc="center") for ax in axes[:, 0]] == ["", "4 → 9"]
+
+
+@pytest.mark.parametrize(
+    "rows, titles",
+    [
+        ({}, None),
+        ({"a": np.zeros((2, 8, 8)), "b": np.zeros((3, 8, 8))}, None),
+        ({"a": np.zeros((2, 8, 8))}, ["x"]),
+        ({"a": np.zeros((8, 8))}, None),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(rows, titles):
+    with pytest.raises(ValueError, match=r"expected rows of pictures of one shape \(C, H, W\) and C titles"):
+        plots.pictures(rows, titles=titles)

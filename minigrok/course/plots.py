@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.patches import Circle, Patch, PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, NullLocator
 
@@ -596,6 +596,106 @@ def bars_image(
     if width > 3:
         pixels[:-foot, ::width] = white  # a gap between bars
     return _pixels.as_bytes(np.ascontiguousarray(pixels))[..., :3].copy()
+
+
+# ---- adversarial examples ----------------------------------------------------------------------------------
+
+
+def walk(
+    path: np.ndarray,
+    ax: Axes,
+    *,
+    eps: float | None = None,
+    norm: Literal["linf", "l2"] = "linf",
+    colour: int = 4,
+) -> Axes:
+    """Draw the walk of an attack in the plane: the ball round its start, every step, and a cross at its end.
+
+    Args:
+        path: (K, 2), the points of the walk, the first at the middle of the ball.
+        ax: where to draw, such as the Axes that `regions` returns.
+        eps: radius of the ball; None draws none.
+        norm: "linf", whose ball is a square, or "l2", whose ball is a disc.
+        colour: which colour of the palette.
+
+    Returns:
+        The Axes, with the limits it had.
+
+    Raises:
+        ValueError: no points (K, 2), or another norm.
+
+    Example:
+        >>> ax = plt.figure().add_subplot()
+        >>> ax = walk(np.array([[0.0, 0.0], [0.1, 0.1], [0.2, 0.1]]), ax, eps=0.2)
+        >>> len(ax.patches), len(ax.get_lines())
+        (1, 3)
+
+    Used in lesson 08.
+    """
+    path = np.asarray(path, dtype=float)
+    if path.ndim != 2 or path.shape[1:] != (2,) or not len(path):
+        raise ValueError(f"expected the points of a walk (K, 2), got the shape {path.shape}")
+    if norm not in ("linf", "l2"):
+        raise ValueError(f'norm must be "linf" or "l2", got {norm!r}')
+    limits = ax.get_xlim(), ax.get_ylim()
+    if eps is not None:
+        square = Rectangle(path[0] - eps, 2 * eps, 2 * eps)
+        ball = square if norm == "linf" else Circle(path[0], eps)
+        ball.set(facecolor="none", edgecolor=INK, linewidth=1.4, linestyle="--", zorder=5)
+        ax.add_patch(ball)
+    look = {"color": PALETTE[colour], "zorder": 6, "markeredgecolor": "white"}
+    ax.plot(*path.T, linestyle="-", marker=".", markersize=6, linewidth=1.6, **look)
+    ax.plot(*path[0], marker="o", markersize=8, linestyle="none", **look)
+    ax.plot(*path[-1], marker="X", markersize=10, linestyle="none", **look)
+    ax.set(xlim=limits[0], ylim=limits[1])
+    return ax
+
+
+def pictures(
+    rows: Mapping[str, np.ndarray], *, titles: Sequence[str] | None = None, signed: Sequence[str] = ()
+) -> np.ndarray:
+    """Draw rows of small grey pictures, such as images, what an attack adds to them, and the results.
+
+    Args:
+        rows: for each name one row of pictures (C, H, W). 0 is white paper and 1 is black ink.
+        titles: C texts above the last row.
+        signed: the names of rows whose numbers have a sign: orange is more ink, violet less, white none,
+            on one scale for the row.
+
+    Returns:
+        The Axes, (R, C).
+
+    Raises:
+        ValueError: rows of different shapes, or titles that do not fit.
+
+    Example:
+        >>> axes = pictures({"image": np.zeros((3, 8, 8)), "change": np.ones((3, 8, 8))}, signed=["change"])
+        >>> axes.shape
+        (2, 3)
+
+    Used in lesson 08.
+    """
+    rows = {name: np.asarray(values, dtype=float) for name, values in rows.items()}
+    shapes = {values.shape for values in rows.values()}
+    n = len(next(iter(rows.values()))) if rows else 0
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3 or len(titles or range(n)) != n:
+        raise ValueError(
+            f"expected rows of pictures of one shape (C, H, W) and C titles, got "
+            f"{', '.join(map(str, shapes)) or 'nothing'} and {'no' if titles is None else len(titles)} titles"
+        )
+    size = (1.0 + 1.05 * n, 1.25 * len(rows) + 0.3)
+    fig, axes = plt.subplots(len(rows), n, figsize=size, squeeze=False)
+    for row, (name, values) in zip(axes, rows.items(), strict=True):
+        most = np.abs(values).max() or 1.0
+        low, high, colours = (-most, most, "PuOr_r") if name in signed else (0.0, 1.0, "Greys")
+        for ax, picture in zip(row, values, strict=True):
+            ax.imshow(picture, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color=FRAME)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
+    for ax, title in zip(axes[-1], titles or (), strict=False):
+        ax.set_title(title, fontsize=10, loc="center")
+    return axes
 
 
 # ---- regions -----------------------------------------------------------------------------------------------
