@@ -506,9 +506,9 @@ def test_a_link_in_an_archive_is_not_followed(cifar10, own):
 WORDNET = _images.WORDNET.split()
 
 
-def jpeg(pixels):
+def jpeg(pixels, kind="JPEG"):
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(buffer, "JPEG", quality=95)
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(buffer, kind, quality=95)
     return buffer.getvalue()
 
 
@@ -569,6 +569,7 @@ def test_a_grey_picture_has_three_channels_alike(imagenette, own):
 
 
 BAD = {
+    "png": (lambda p: jpeg(np.zeros((160, 160)), "PNG"), r"some_0.JPEG is not a whole JPEG picture"),
     "cut": (lambda p: p[: len(p) // 2], r"some_0.JPEG is not a whole JPEG picture"),
     "no jpeg": (lambda p: b"hello", r"some_0.JPEG is not a whole JPEG picture"),
     "long": (
