@@ -496,3 +496,27 @@ def test_pictures_show_ink_as_black_and_changes_by_their_sign():
 def test_pictures_that_do_not_fit_are_refused(rows, titles):
     with pytest.raises(ValueError, match=r"expected rows of pictures of one shape \(C, H, W\) and C titles"):
         plots.pictures(rows, titles=titles)
+
+
+# ---- panels side by side -----------------------------------------------------------------------------------
+
+
+def test_panels_share_one_scale_and_one_legend():
+    steps = [0, 1, 10]
+    panels = {
+        "a": (steps, {"one": np.array([1.0, 2.0, 3.0])}),
+        "b": (steps[:2], {"one": np.array([5.0, 6.0]), "two": np.array([0.5, 7.0])}),
+    }
+    axes = plots.side_by_side(panels, ylabel="count", xlabel="levels", xscale="linear")
+    assert [ax.get_title(loc="left") for ax in axes] == ["a", "b"]
+    assert axes[0].get_ylim() == axes[1].get_ylim() and axes[0].get_ylim()[0] == 0
+    assert axes[0].get_legend() is None
+    assert {text.get_text() for text in axes[1].get_legend().get_texts()} == {"one", "two"}
+    assert [ax.get_ylabel() for ax in axes] == ["count", ""] and axes[1].get_xlabel() == "levels"
+    own = plots.side_by_side(panels, ylabel="count", same_y=False)
+    assert own[0].get_ylim() != own[1].get_ylim()
+
+
+def test_no_panels_are_refused():
+    with pytest.raises(ValueError, match="expected at least one panel"):
+        plots.side_by_side({}, ylabel="count")

@@ -698,6 +698,45 @@ def pictures(
     return axes
 
 
+def side_by_side(
+    panels: Mapping[str, tuple[Sequence[float], Mapping[str, np.ndarray]]],
+    *,
+    ylabel: str,
+    same_y: bool = True,
+    **look: object,
+) -> np.ndarray:
+    """Draw one panel of `curves` for each title, with one legend, on the right.
+
+    Args:
+        panels: title -> (steps (T,), curves by name). The legend is that of the last panel.
+        ylabel: of all panels; with `same_y=False`, where each has its own scale, what the first one shows.
+        same_y: one scale for all panels, which begins at 0.
+        **look: handed to `curves` (xlabel, xscale, band).
+
+    Returns:
+        The Axes, one for each panel.
+
+    Example:
+        >>> slow, fast = {"train": [1.0, 0.5, 0.2]}, {"train": [1.0, 0.0]}
+        >>> axes = side_by_side({"narrow": ([0, 1, 10], slow), "wide": ([0, 5], fast)}, ylabel="loss")
+        >>> [ax.get_title(loc="left") for ax in axes], axes[0].get_ylim() == axes[1].get_ylim()
+        (['narrow', 'wide'], True)
+
+    Used in lesson 11.
+    """
+    if not panels:
+        raise ValueError("expected at least one panel, such as {'wide': (steps, {'train': values})}")
+    size = (1.4 + 4.0 * len(panels), 3.5)
+    _, axes = plt.subplots(1, len(panels), figsize=size, sharey=same_y, squeeze=False)
+    last = list(panels)[-1]
+    for ax, (title, (steps, named)) in zip(axes[0], panels.items(), strict=True):
+        curves(steps, named, ax, ylabel=ylabel if ax is axes[0, 0] else "", legend=title == last, **look)
+        ax.set_title(title, loc="left")
+    if same_y:
+        axes[0, 0].set_ylim(bottom=0)
+    return axes[0]
+
+
 # ---- regions -----------------------------------------------------------------------------------------------
 
 
