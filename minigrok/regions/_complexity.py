@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from minigrok.networks import Network, Shape, shape_of_sample, trace, with_float64
 
 # A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
-_ROWS, _VALUES = 4000, 2_000_000
-# A sign is taken from float32 only if the value is so many times its measured rounding error.
-_SAFETY = 8.0
+_ROWS, _VALUES = 4000, 3_000_000
+# A sign is taken from float32 only if the value is so many times its measured rounding error: the largest
+# in a sample, which among 10,000 values or more (`_MANY`) lies so far out that half of it will do.
+_SAFETY, _MANY = 8.0, 10_000
 # How many points measure the rounding error, at most.
 _SAMPLE = 64
 # If more than this share of the last layer's units may change at some point, all of them are computed.
@@ -211,6 +212,7 @@ class _Rows:
         self.n, self.moves, self.keep_centre = n, moves, keep_centre
         self.p, device = len(moves[min(moves)]), moves[min(moves)].device
         self.spread = False  # whether the vertices have rows
+        self.at_once = False  # whether all points were bent in one go: then their rows stand in order
         self.bent = torch.empty(0, dtype=torch.int64, device=device)  # which points, as their rows stand
         self.place = torch.full((n,), -1, device=device)  # where in `bent` a point stands; -1: nowhere
 
@@ -241,7 +243,7 @@ class _Rows:
     ) -> tuple[Tensor, Tensor]:
         """Join the extremes at x + r v (n, units) with those at x - r v, mirrored or a bent point's own."""
         if self.all_bent:
-            other_low, other_high = own_low[self.place], own_high[self.place]
+            other_low, other_high = (own if self.at_once else own[self.place] for own in (own_low, own_high))
         else:
             other_low, other_high = 2 * centre - high, 2 * centre - low
             other_low[self.bent], other_high[self.bent] = own_low, own_high
@@ -270,6 +272,7 @@ class _Rows:
             return
         old = {i: self.parts(rows) if self.spread else rows for i, rows in values.items()}
         self.place[fresh] = len(self.bent) + torch.arange(len(fresh), device=fresh.device)
+        self.at_once = len(fresh) == self.n
         self.bent = torch.cat([self.bent, fresh])
         for i, rows in values.items():
             values[i] = _empty_rows(sum(self.sizes()), rows)
@@ -338,9 +341,9 @@ def _extremes_of_products(side: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 
 @dataclass
 class _Doubts:
-    """Units of a layer whose sign float32 cannot tell at some vertices of a point: K of them."""
+    """Units whose sign float32 cannot tell at some vertices of a point: K of them."""
 
-    layer: int
+    layer: Tensor
     point: Tensor
     unit: Tensor
     near: Tensor  # (K, 2P): at which vertices
@@ -392,8 +395,8 @@ class _Counter:
         return self.x[point.to(self.x.device)].to(self.exact.device, torch.float64) + self.vertices[vertex]
 
     def _rounding(self) -> list[float]:
-        """float32's error in each layer, in units of the largest value of the point so far, from a sample."""
-        n = min(_SAMPLE, len(self.x), max(8, self.rows // 16))  # wide layers have many units to sample
+        """From which value on float32's sign is sure, in units of the largest value of the point so far."""
+        n = min(_SAMPLE, len(self.x), max(8, self.rows // 32))  # wide layers have many units to sample
         point = torch.linspace(0, len(self.x) - 1, n).long().to(self.exact.device)
         rows = self._rows_in_float64(point, torch.arange(len(point), device=point.device) % (2 * self.p))
         scale, errors = rows.flatten(1).abs().amax(1), []
@@ -404,7 +407,8 @@ class _Counter:
             scale = torch.maximum(scale, z.abs().amax(1))
             error = (fast[number].flatten(1).double() - z).abs().amax(1)
             at_least = torch.finfo(self.fast.dtype).eps * z.abs().amax(1)
-            errors.append(float((torch.maximum(error, at_least) / scale.clamp_min(1e-300)).max()))
+            safety = _SAFETY / 2 if z.numel() >= _MANY else _SAFETY
+            errors.append(safety * float((torch.maximum(error, at_least) / scale.clamp_min(1e-300)).max()))
         return errors
 
     def _count_chunk(self, first: int, x: Tensor) -> None:
@@ -413,53 +417,73 @@ class _Counter:
         for layer, number in enumerate(
             _pauses(self.body, values, self.include_output or self.last is not None)
         ):
-            rounding, at = _SAFETY * self.rounding[layer], rows
+            rounding, at = self.rounding[layer], rows
             if self.last and layer + 1 == self.n_layers:
                 at = _LastLayer(rows, self.last, rounding, scale)
             low, high = at.extremes(number, values[number])
-            scale = torch.maximum(scale, torch.maximum(high, -low).amax(1))
-            changed = (low < 0) & (high > 0)
-            clear = torch.minimum(low.abs(), high.abs()) > (rounding * scale)[:, None]
-            self.counts[first : first + len(x), layer] = (changed & clear).sum(1)
+            below = low.neg_()  # how far each unit goes below zero, and how far above: a change is both
+            scale = torch.maximum(scale, torch.maximum(below, high).amax(1))
+            both = torch.minimum(below, high)
+            error = (rounding * scale)[:, None]
+            self.counts[first : first + len(x), layer] = (both > error).sum(1)
+            clear = both.abs() > error
             if not clear.all():
                 # Zero to the last bit at all vertices: nothing feeds it (unless rounding swallows r).
-                idle = (low == 0) & (high == 0) & (self.radius > 1e-4 * scale)[:, None]
-                point, unit = (~clear & ~idle).nonzero().T
+                point, unit = (~clear).nonzero().T
+                flat = (below[point, unit] == 0) & (high[point, unit] == 0)
+                fed = ~(flat & (self.radius > 1e-4 * scale)[point])
+                point, unit = point[fed], unit[fed]
                 z = at.columns(number, values[number], point, unit)
                 unit = _as_flattened(unit, self.shapes[layer])
-                self._note(layer, point + first, unit, z, (rounding * scale)[point, None])
-            if layer + 1 < self.n_layers:
-                rows.bend(values, changed.any(1))
+                self._note(layer, point + first, unit, z, error[point])
+            if layer + 1 < self.n_layers and not rows.all_bent:
+                rows.bend(values, (both > 0).any(1))
         if isinstance(at, _LastLayer) and at.crowded:
             self.body, self.last = self.fast, None  # nor will it be worth while for the next points
 
     def _note(self, layer: int, point: Tensor, unit: Tensor, z: Tensor, error: Tensor) -> None:
         up, down = z > error, z < -error
         self.doubts.append(
-            _Doubts(layer, point, unit, ~(up | down), up.any(1), down.any(1), error[:, 0].double())
+            _Doubts(
+                torch.full_like(unit, layer),
+                point,
+                unit,
+                ~(up | down),
+                up.any(1),
+                down.any(1),
+                error[:, 0].double(),
+            )
         )
 
     def _settle(self) -> None:
         """Compute in float64 what was in doubt: only the vertices that need it, no deeper than need be."""
-        for layer in range(self.n_layers):
-            columns = [_columns(doubts) for doubts in self.doubts if doubts.layer == layer]
-            if columns:
-                self._decide(_Doubts(layer, *map(torch.cat, zip(*columns, strict=True))))
+        if self.doubts:
+            columns = zip(*map(_columns, self.doubts), strict=True)
+            self._decide(_Doubts(*map(torch.cat, columns)))
         self.doubts = []
 
     def _values_in_float64(self, doubts: _Doubts, which: Tensor, vertex: Tensor) -> tuple[Tensor, Tensor]:
         """The values in doubt, and whether their vertex is silent: exactly zero in all units of the layer."""
+        layer, unit = doubts.layer[which], doubts.unit[which]
         rows, row = torch.unique(doubts.point[which] * 2 * self.p + vertex, return_inverse=True)
+        depth = torch.zeros_like(rows).scatter_reduce(0, row, layer, "amax")
+        order = depth.argsort(descending=True)  # those that go deepest first: the others drop off the end
+        rows, depth, row = rows[order], depth[order], order.argsort()[row]
         z = torch.empty(len(row), dtype=torch.float64, device=row.device)
         silent = torch.empty_like(z, dtype=torch.bool)
         for begin in range(0, len(rows), self.rows):
-            part = rows[begin : begin + self.rows]
+            part, end = rows[begin : begin + self.rows], begin + self.rows
             values = {0: self._rows_in_float64(part // (2 * self.p), part % (2 * self.p))}
-            number = next(islice(_pauses(self.exact, values, self.include_output), doubts.layer, None))
-            here = ((row >= begin) & (row < begin + self.rows)).nonzero()[:, 0]
-            layer = values[number].flatten(1)
-            z[here] = layer[row[here] - begin, doubts.unit[which[here]]]
-            silent[here] = (layer == 0).all(1)[row[here] - begin]
+            for k, number in enumerate(_pauses(self.exact, values, self.include_output)):
+                here = ((row >= begin) & (row < end) & (layer == k)).nonzero()[:, 0]
+                value = values[number].flatten(1)
+                z[here] = value[row[here] - begin, unit[here]]
+                silent[here] = (value == 0).all(1)[row[here] - begin]
+                n_left = int((depth[begin:end] > k).sum())
+                if not n_left:
+                    break
+                for i in values:
+                    values[i] = values[i][:n_left]
         return z, silent
 
     def _decide(self, doubts: _Doubts) -> None:
@@ -474,8 +498,8 @@ class _Counter:
         sure = (doubts.up | any_of(z > error)) & (doubts.down | any_of(z < -error))
         ties = ~sure & any_of((z.abs() <= error) & ~silent)
         for table, hit in ((self.counts, changes), (self.ties, ties)):
-            table[:, doubts.layer].index_put_((doubts.point,), hit.long(), accumulate=True)
+            table.index_put_((doubts.point, doubts.layer), hit.long(), accumulate=True)
 
 
 def _columns(doubts: _Doubts) -> tuple[Tensor, ...]:
-    return doubts.point, doubts.unit, doubts.near, doubts.up, doubts.down, doubts.error
+    return doubts.layer, doubts.point, doubts.unit, doubts.near, doubts.up, doubts.down, doubts.error
