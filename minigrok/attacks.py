@@ -36,7 +36,7 @@ Walk = Generator[tuple[Tensor, Tensor | None], Tensor | slice, None]
 # So many samples are attacked at once; their starts, gradients and points are what an attack keeps in memory.
 _BLOCK = 1024
 # So many images go through a convolutional network at once on a CPU (bench/bench_attacks.py).
-_CACHED = 16
+_CACHED = 32
 _LOSSES = ("margin", "cross_entropy", "dlr", "plain_cross_entropy")
 _DROPOUT = nn.modules.dropout._DropoutNd
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
@@ -108,7 +108,7 @@ def pgd(
     norm: str = "linf",
     steps: int = 20,
     step_size: float | None = None,
-    loss: str = "margin",
+    loss: str | Sequence[str] = "margin",
     restarts: int = 1,
     random_start: bool = True,
     bounds: Bounds = (0.0, 1.0),
@@ -134,6 +134,8 @@ def pgd(
     The second grows with the fourth, and its slope points where the fourth's does: they would lead the same
     way if numbers had endless digits. As commonly written, with float32, the fourth's slope is exactly 0
     once the network is sure enough of itself, and the attack stands still. It is kept to show how it fails.
+    No loss is the strongest on all networks: the margin often is on those trained with squared error, the
+    cross-entropy on those trained with it. `restarts=2, loss=("margin", "cross_entropy")` takes both.
 
     Args:
         model: (N, ...) -> logits (N, C). It comes back as it was: modes, weights, gradients, requires_grad.
@@ -142,6 +144,7 @@ def pgd(
         eps: radius of the ball in units of the input (of a pixel in [0, 1]), or (N,), one for each sample.
         steps: number of gradient steps.
         step_size: length of a step, default 2.5 * eps / steps (Madry et al. 2018, section 5).
+        loss: one of the four, or several: then the restarts take turns with them.
         restarts: how often to start from new noise; only samples not yet fooled start again.
         random_start: False begins at x itself.
         bounds: the smallest and largest value an input can have.
@@ -178,7 +181,7 @@ def pgd(
     """
     _check_counts(steps=steps, restarts=restarts)
     _check_step_size(step_size)
-    if restarts > 1 and not random_start:
+    if restarts > len(_losses(loss)) and not random_start:
         raise ValueError("restarts without random_start would repeat the same walk: leave one of them out")
 
     def walk(net: _Net, ball: _Ball, y: Tensor, draw: torch.Generator) -> Walk:
@@ -186,8 +189,7 @@ def pgd(
         return _uphill(net, ball, y, ball.random(draw) if random_start else ball.x, steps, size)
 
     with _borrowed(model, x, y, loss, bounds, batch_size) as net:
-        # Without a random start the walk begins at x, and looks there itself.
-        plan = _Plan(walk, restarts, look_at_x=early_stop and random_start, early_stop=early_stop)
+        plan = _Plan(walk, restarts, random_start, early_stop)
         return _attack(net, x, y, eps, norm, bounds, plan, generator)
 
 
@@ -208,7 +210,7 @@ def apgd(
     *,
     norm: str = "linf",
     steps: int = 50,
-    loss: str = "dlr",
+    loss: str | Sequence[str] = "cross_entropy",
     restarts: int = 1,
     bounds: Bounds = (0.0, 1.0),
     generator: torch.Generator | None = None,
@@ -223,7 +225,8 @@ def apgd(
     grew in less than 75 % of the steps since the last one, or whose best loss and eta have not changed; the
     walk then goes on from the best point so far.
 
-    Args, Returns, Raises: as for `pgd`. The loss "dlr" needs three classes.
+    Args, Returns, Raises: as for `pgd`. The paper runs it once with cross-entropy and once with "dlr", which
+    needs three classes: `restarts=2, loss=("cross_entropy", "dlr")`.
 
     Source: Auto-PGD of Croce & Hein 2020 (arXiv 2003.01690), section 3 and algorithm 1, but for the start,
     which here is uniform in the ball.
@@ -249,13 +252,15 @@ def _adaptive(net: "_Net", ball: "_Ball", y: Tensor, start: Tensor, steps: int) 
     low = start.new_full((len(y),), -math.inf)
     s = _Samples(ball=ball, y=y, x=start, before=start, eta=2 * ball.eps, last=-low, grew=0 * y)
     s.best_x, s.best_gradient, s.best, s.best_then, s.halved = start, start, low, low, ~no
-    for k in range(steps):
+    for k in range(steps + 1):
         s.logits, s.gradient = net.gradient(s.x, s.y)
         s.keep((yield s.x, s.logits))
         value = net.value(s.logits, s.y)
         better, s.grew, s.last = value > s.best, s.grew + (value > s.last), value
         s.best = s.best.maximum(value)
         s.best_x, s.best_gradient = _pick(better, s.x, s.best_x), _pick(better, s.gradient, s.best_gradient)
+        if k == steps:
+            break
         if k in checkpoints:
             stuck = (s.grew < 0.75 * checkpoints[k]) | (~s.halved & (s.best <= s.best_then))
             s.eta = _pick(stuck, s.eta / 2, s.eta)
@@ -265,15 +270,15 @@ def _adaptive(net: "_Net", ball: "_Ball", y: Tensor, start: Tensor, steps: int) 
         z = s.ball.project(s.x + s.eta * s.ball.direction(s.gradient))
         ahead = z - s.x if k == 0 else 0.75 * (z - s.x) + 0.25 * (s.x - s.before)
         s.before, s.x = s.x, s.ball.project(s.x + ahead)
-    yield s.x, None
+    yield s.best_x, None
 
 
 def _checkpoints(steps: int) -> dict[int, int]:
     """After which steps to look at the step size, each with the number of steps since the last look."""
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    at = sorted({math.ceil(share * steps) for share in shares if share <= 1})
+    percent = [0, 22]
+    while percent[-1] < 100:
+        percent.append(percent[-1] + max(percent[-1] - percent[-2] - 3, 6))
+    at = sorted({math.ceil(part * steps / 100) for part in percent if part <= 100})
     return {now: now - last for last, now in zip(at[:-1], at[1:], strict=True)}
 
 
@@ -293,10 +298,10 @@ def square(
 ) -> Attack:
     """Random search in the l-infinity ball: no gradient at all, so none that can mislead it.
 
-    It begins with vertical stripes of x + eps and x - eps. Each step sets a random square of the picture to
-    x + eps or x - eps, one sign for each channel, and keeps the change where the margin z_w - z_y grew. The
-    squares become smaller: they cover the share `share` of the picture at first, and half as much each time
-    after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of the steps.
+    It begins with vertical stripes of x + eps and x - eps. Each step sets a random square (or what comes
+    nearest to one) to x + eps or x - eps, one sign for each channel, and keeps the change where the margin
+    z_w - z_y did not fall. The squares become smaller: they cover the share `share` of the picture at first,
+    and half as much each time after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of the steps.
 
     Args:
         steps: number of squares tried, one forward pass each. Paper: up to 10,000.
@@ -418,6 +423,8 @@ def robust_accuracy(
     radii = torch.as_tensor(eps, dtype=torch.float64)
     if radii.dim() > 1 or not radii.numel():
         raise ValueError(f"eps must be a number or a list of numbers, got {eps!r}")
+    if not (radii >= 0).all():
+        raise ValueError(f"eps must be at least 0 and finite, got {eps}")
     left = _right(model, x, y, options).nonzero()[:, 0]
     shares = torch.empty(radii.numel(), device=x.device)
     for place in radii.flatten().argsort().tolist():
@@ -752,7 +759,7 @@ def adversarial_training(
     eps: float,
     *,
     loss: str = "cross_entropy",
-    attack_loss: str = "cross_entropy",
+    attack_loss: str | Sequence[str] = "cross_entropy",
     steps: int = 7,
     **options: Any,
 ) -> Callable[[State, Batch], None]:
@@ -794,7 +801,7 @@ def adversarial_training(
     Used in lesson 08.
     """
     _check_counts(steps=steps)
-    _check_loss(attack_loss)
+    _losses(attack_loss)
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must be at least 0 and finite, got {eps}")
     update = classification_step(loss)
@@ -840,7 +847,7 @@ class _Plan:
 
     walk: Callable[["_Net", "_Ball", Tensor, torch.Generator], Walk]
     restarts: int = 1
-    look_at_x: bool = True
+    random_start: bool = True  # else the walk begins at x, and needs no random number
     early_stop: bool = True
 
 
@@ -859,9 +866,11 @@ def _attack(
     radii = _radii(eps, x, norm, bounds)
     blocks = list(zip(x.detach().split(_BLOCK), y.split(_BLOCK), radii.split(_BLOCK), strict=True))
     shape = len(blocks), plan.restarts
-    seeds = torch.randint(2**62, shape, generator=generator, device=_device(generator)).tolist()
+    seeds = torch.zeros(shape, dtype=torch.int64)
+    if plan.random_start:
+        seeds = torch.randint(2**62, shape, generator=generator, device=_device(generator))
     found = []
-    for (points, labels, radius), own in zip(blocks, seeds, strict=True):
+    for (points, labels, radius), own in zip(blocks, seeds.tolist(), strict=True):
         ball = _Ball(net.laid_out(points), radius, norm, bounds)
         draws = [torch.Generator(x.device).manual_seed(seed) for seed in own]
         found.append(_attack_block(net, ball, labels, plan, draws))
@@ -873,9 +882,11 @@ def _attack_block(
     net: "_Net", ball: "_Ball", y: Tensor, plan: _Plan, draws: list[torch.Generator]
 ) -> tuple[Tensor, Tensor, Tensor]:
     x_adv, queries = ball.x.clone(), torch.zeros_like(y)
-    success = net.wrong(ball.x, y) if plan.look_at_x else torch.zeros_like(y, dtype=torch.bool)
-    queries += plan.look_at_x
-    for draw in draws:
+    success = torch.zeros_like(y, dtype=torch.bool)
+    if plan.early_stop and plan.random_start:  # a walk that begins at x looks there itself
+        success, queries = net.wrong(ball.x, y), queries + 1
+    for k, draw in enumerate(draws):
+        net.loss = net.losses[k % len(net.losses)]
         left = (~success).nonzero()[:, 0]
         if not len(left):
             break
@@ -891,13 +902,15 @@ def _follow(walk: Walk, x: Tensor, y: Tensor, early_stop: bool) -> tuple[Tensor,
     found, tried = torch.empty_like(x), torch.zeros_like(y)
     left = torch.arange(len(y), device=y.device)
     x_adv, logits = next(walk)
-    while logits is not None and len(left):
+    while logits is not None:
         tried[left] += 1
         fooled = logits.max(1).indices != y[left]
         going = ~fooled if early_stop and fooled.any() else slice(None)
         if early_stop:
             found[left[fooled]] = x_adv[fooled]
         left = left[going]
+        if not len(left):
+            return found, tried
         x_adv, logits = walk.send(going)
     found[left] = x_adv
     return found, tried
@@ -963,11 +976,12 @@ class _Ball:
             noise = self.direction(self.drawn(lambda n, **how: torch.randn((n, *shape), **how), draw))
             share = self.drawn(lambda n, **how: torch.rand((n, *[1] * len(shape)), **how), draw)
             noise *= share ** (1 / math.prod(shape))
-        return self.project(self.x + self.eps * noise.to(self.x.dtype))
+        return self.project(self.x + self.eps * noise)
 
     def drawn(self, make: Callable[..., Tensor], draw: torch.Generator) -> Tensor:
         """Random numbers for the whole block, of which the samples still here get theirs."""
-        return make(self.n, generator=draw, device=self.x.device)[self.rows]
+        numbers = make(self.n, generator=draw, device=self.x.device)[self.rows]
+        return numbers.to(self.x.dtype) if numbers.is_floating_point() else numbers
 
     def corner(self, signs: Tensor) -> Tensor:
         return torch.where(signs > 0, self.high, self.low)
@@ -992,8 +1006,11 @@ def _all_but_first(x: Tensor) -> tuple[int, ...]:
 class _Net:
     """The model as the attacks see it: logits, and the slope of a loss at the input."""
 
-    def __init__(self, model: Callable[[Tensor], Tensor], loss: str, batch_size: int, channels_last: bool):
-        self.model, self.loss, self.batch_size, self.channels_last = model, loss, batch_size, channels_last
+    def __init__(
+        self, model: Callable[[Tensor], Tensor], losses: Sequence[str], batch_size: int, channels_last: bool
+    ):
+        self.model, self.losses, self.loss = model, losses, losses[0]
+        self.batch_size, self.channels_last = batch_size, channels_last
 
     def laid_out(self, x: Tensor) -> Tensor:
         """x with channels last in memory, where convolutions like it better."""
@@ -1084,12 +1101,13 @@ def _borrowed(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
     y: Tensor,
-    loss: str,
+    loss: str | Sequence[str],
     bounds: Bounds,
     batch_size: int | None,
 ) -> Iterator[_Net]:
     """Check all that comes in, and lend the model out with its weights' gradients switched off."""
-    _check_loss(loss)
+    losses = _losses(loss)
+    _check_counts(batch_size=1 if batch_size is None else batch_size)
     _check_model(model)
     _check_points(model, x, bounds)
     _check_labels(x, y)
@@ -1102,8 +1120,8 @@ def _borrowed(
         )
         if batch_size is None:
             batch_size = _CACHED if convolutions and x.device.type == "cpu" else _BLOCK
-        net = _Net(model, loss, batch_size, convolutions)
-        _check_classes(net.logits(x[:1]), y, loss)
+        net = _Net(model, losses, batch_size, convolutions)
+        _check_classes(net.logits(x[:1]), y, losses)
         yield net
     finally:
         for weight in weights:
@@ -1180,7 +1198,7 @@ def _check_labels(x: Tensor, y: Tensor) -> None:
         raise ValueError(f"labels are on {y.device}, and x is on {x.device}: convert one of them")
 
 
-def _check_classes(logits: Tensor, y: Tensor, loss: str) -> None:
+def _check_classes(logits: Tensor, y: Tensor, losses: Sequence[str]) -> None:
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(
             f"expected the model to give logits (N, C) of at least two classes, got {tuple(logits.shape)} "
@@ -1192,7 +1210,7 @@ def _check_classes(logits: Tensor, y: Tensor, loss: str) -> None:
         raise ValueError(
             f"labels go from {smallest} to {largest}, but the model knows the classes 0 to {classes - 1}"
         )
-    if loss == "dlr" and classes < 3:
+    if "dlr" in losses and classes < 3:
         raise ValueError("the loss 'dlr' compares three logits, and this model has two: use loss='margin'")
 
 
@@ -1221,9 +1239,11 @@ def _range(x: Tensor, norm: str, bounds: Bounds) -> float:
     return float(bounds[1] - bounds[0]) * (1.0 if norm == "linf" else math.prod(x.shape[1:]) ** 0.5)
 
 
-def _check_loss(loss: str) -> None:
-    if loss not in _LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(map(repr, _LOSSES))}, got {loss!r}")
+def _losses(loss: str | Sequence[str]) -> list[str]:
+    losses = [loss] if isinstance(loss, str) else list(loss)
+    if not losses or not set(losses) <= set(_LOSSES):
+        raise ValueError(f"loss must be one of {', '.join(map(repr, _LOSSES))}, or several; got {loss!r}")
+    return losses
 
 
 def _check_counts(**counts: int) -> None:
