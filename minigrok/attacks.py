@@ -152,7 +152,7 @@ def pgd(
         early_stop: leave a sample as soon as it is fooled, with x_adv the first point that does (x itself
             where the network is wrong there). False takes all steps, and x_adv is the last point, as in
             other libraries; on the way back into the fold a sample may be lost that was fooled before.
-        batch_size: how many samples go through the network at once. By default 16 images on a CPU, whose
+        batch_size: how many samples go through the network at once. By default 32 images on a CPU, whose
             cache they then fit, else 1024.
 
     Returns:
@@ -248,10 +248,10 @@ def apgd(
 
 
 def _adaptive(net: "_Net", ball: "_Ball", y: Tensor, start: Tensor, steps: int) -> Walk:
-    checkpoints, no = _checkpoints(steps), torch.zeros_like(y, dtype=torch.bool)
-    low = start.new_full((len(y),), -math.inf)
-    s = _Samples(ball=ball, y=y, x=start, before=start, eta=2 * ball.eps, last=-low, grew=0 * y)
-    s.best_x, s.best_gradient, s.best, s.best_then, s.halved = start, start, low, low, ~no
+    checkpoints, nothing = _checkpoints(steps), start.new_full((len(y),), -math.inf)
+    s = _Samples(ball=ball, y=y, x=start, before=start, eta=2 * ball.eps, last=-nothing, grew=0 * y)
+    s.best, s.best_x, s.best_gradient = nothing, start, start
+    s.best_then, s.halved = nothing, torch.ones_like(y, dtype=torch.bool)  # of the last checkpoint
     for k in range(steps + 1):
         s.logits, s.gradient = net.gradient(s.x, s.y)
         s.keep((yield s.x, s.logits))
@@ -262,8 +262,9 @@ def _adaptive(net: "_Net", ball: "_Ball", y: Tensor, start: Tensor, steps: int) 
         if k == steps:
             break
         if k in checkpoints:
+            # Too few steps went up, or nothing better was found with this step size.
             stuck = (s.grew < 0.75 * checkpoints[k]) | (~s.halved & (s.best <= s.best_then))
-            s.eta = _pick(stuck, s.eta / 2, s.eta)
+            s.eta = _pick(stuck, s.eta / 2, s.eta)  # and back to the best point, without momentum
             s.x, s.before = _pick(stuck, s.best_x, s.x), _pick(stuck, s.best_x, s.before)
             s.gradient, s.last = _pick(stuck, s.best_gradient, s.gradient), _pick(stuck, s.best, s.last)
             s.halved, s.best_then, s.grew = stuck, s.best, 0 * s.grew
@@ -1038,7 +1039,7 @@ class _Net:
             logits = self.model(x)
         if not logits.requires_grad:
             raise ValueError(
-                "no gradient comes through the model to x (detach, no_grad, or an operation without "
+                "no gradient comes through the model to x (detach, inference_mode, or an operation without "
                 "derivative such as argmax). Attack it with square, which needs none."
             )
         slope = _slope(_finite(logits.detach()), y, self.loss)
@@ -1151,8 +1152,8 @@ def _check_model(model: Callable) -> None:
         noisy = isinstance(part, _DROPOUT | _BATCH_NORM | nn.RReLU) or type(part).__name__ == "_SpectralNorm"
         if part.training and noisy:
             raise ValueError(
-                f"the model is in training mode and has {type(part).__name__}: its output depends on chance "
-                "or on the rest of the batch. Call model.eval() first."
+                f"the model is in training mode and has {type(part).__name__}: its output depends on chance, "
+                "on the rest of the batch or on earlier calls. Call model.eval() first."
             )
         if isinstance(part, _BATCH_NORM) and part.running_mean is None:
             raise ValueError(
@@ -1177,7 +1178,7 @@ def _check_points(model: Callable, x: Tensor, bounds: Bounds) -> None:
     smallest, largest = x.min().item(), x.max().item()
     if not (low <= smallest and largest <= high):
         raise ValueError(
-            f"x goes from {smallest:.4g} to {largest:.4g}, outside bounds={bounds}. Bounds and eps are in "
+            f"x goes from {smallest:.9g} to {largest:.9g}, outside bounds={bounds}. Bounds and eps are in "
             "units of the input: give the bounds of your data, or attack it before it is normalised."
         )
     weight = next((w for part in _parts(model) for w in part.parameters() if w.is_floating_point()), None)
