@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from minigrok.models import mlp
+from minigrok.models import cnn, mlp, resnet18
 from minigrok.regions import LocalComplexity, _complexity, local_complexity
 
 RADII = (0.005, 0.05, 0.5, 5.0)
@@ -64,7 +64,7 @@ def plain(model, x, frame, radius, include_output=False):
     model, x = copy.deepcopy(model).double(), x.double()
     moves = radius * torch.as_tensor(frame).double().unflatten(1, x.shape[1:])
     vertices = (x[:, None] + torch.cat([moves, -moves])).flatten(0, 1)
-    seen, relu, leaky, absolute = [], F.relu, F.leaky_relu, torch.abs
+    seen, relu, leaky, absolute = [], torch.relu, F.leaky_relu, torch.abs
 
     def watch(function):
         def watched(z, *args, **kwargs):
@@ -74,7 +74,7 @@ def plain(model, x, frame, radius, include_output=False):
         return watched
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(F, "relu", watch(relu))
+        patch.setattr(torch, "relu", watch(relu))  # F.relu and nn.ReLU call it
         patch.setattr(F, "leaky_relu", watch(leaky))
         patch.setattr(torch, "abs", watch(absolute))
         output = model(vertices)
@@ -127,6 +127,51 @@ def test_other_networks_equal_plain_float64(radius, model):
     wrong = (found.per_layer - plain(model, x, frame, radius)).abs()
     assert (wrong <= found.ties).all()
     assert (wrong > 0).sum() < found.per_layer.numel() / 500
+
+
+def picture_network(make, batch_norm):
+    """A small network of the course; its batch norms have seen some data, as in training."""
+    model = make(3, batch_norm=batch_norm, generator=generator(4))
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.uniform_(-0.2, 0.2, generator=generator(5))
+        norm.running_var.uniform_(0.1, 0.5, generator=generator(6))
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [cnn, resnet18])
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("radius", [0.005, 0.05, 1.0])
+def test_the_courses_picture_networks_equal_plain_float64(make, batch_norm, radius):
+    model, size = picture_network(make, batch_norm), 32 if make is cnn else 12
+    x = torch.rand(12, 3, size, size, generator=generator(7))
+    frame = random_frame(4, x[0].numel())
+    for include_output in (False, True):
+        found = local_complexity(model, x, radius=radius, frame=frame, include_output=include_output)
+        wrong = (found.per_layer - plain(model, x, frame, radius, include_output)).abs()
+        assert (wrong <= found.ties).all() and (wrong > 0).sum() <= 1
+        assert found.total.sum() > 0
+
+
+@pytest.mark.parametrize("values", [1, 20_000, 10**9])
+@pytest.mark.parametrize("radius", [0.001, 0.05])
+def test_pictures_in_chunks_of_any_size_and_in_any_layout(monkeypatch, values, radius):
+    model = with_seed(SmallCNN, 3)
+    x, frame = torch.rand(30, 2, 8, 8, generator=generator(8)), random_frame(5, 128)
+    expected = plain(model, x, frame, radius)
+    monkeypatch.setattr(_complexity, "_VALUES", values)
+    assert torch.equal(local_complexity(model, x, radius=radius, frame=frame).per_layer, expected)
+    turned = x.contiguous(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)
+    assert torch.equal(local_complexity(model, turned, radius=radius, frame=frame).per_layer, expected)
+
+
+def test_doubts_about_pictures_are_settled_unit_by_unit(monkeypatch):
+    """With an absurd safety all signs are in doubt: float64 must be asked about the right units."""
+    model = picture_network(resnet18, True)
+    x, frame = torch.rand(3, 3, 8, 10, generator=generator(9)), random_frame(3, 240)
+    monkeypatch.setattr(_complexity, "_SAFETY", 1e4)
+    found = local_complexity(model, x, radius=0.01, frame=frame)
+    assert torch.equal(found.per_layer, plain(model, x, frame, 0.01))
 
 
 @settings(max_examples=60)

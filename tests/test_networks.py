@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
-from minigrok.models import mlp
+from minigrok.models import cnn, mlp, resnet18
 from minigrok.networks import Network, shape_of_sample, trace
+from minigrok.regions import Plane, on_segment, partition
 
 
 def generator(seed=0):
@@ -694,3 +695,60 @@ def test_inputs_of_another_shape_are_refused():
     refused_input("expected a torch tensor of inputs, got list. Use torch.as_tensor(x).", [0.0], TypeError)
     assert network(torch.zeros(0, 4)).shape == (0, 1)
     assert network(torch.ones(2, 4, dtype=torch.int64)).dtype == torch.float32
+
+
+# The course's convolutional networks: read, cut by a plane, and walked along a segment
+
+
+@pytest.fixture(params=[(cnn, False), (cnn, True), (resnet18, False), (resnet18, True)], ids=str)
+def pictures(request):
+    """A network of width 2 with three pictures it takes."""
+    make, batch_norm = request.param
+    model, size = make(2, batch_norm=batch_norm, generator=generator()), 32 if make is cnn else 16
+    with torch.no_grad():
+        model.train()(torch.rand(8, 3, size, size, generator=generator(5)))  # batch norms see some data
+    return model.eval(), torch.rand(3, 3, size, size, generator=generator(3), dtype=torch.float64)
+
+
+def pattern_of(model, x):
+    """The signs (N, all units) in front of every ReLU of the model itself, module or function."""
+    seen, relu = [], torch.relu
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(torch, "relu", lambda z: seen.append(z.flatten(1) > 0) or relu(z))
+        copy.deepcopy(model).double()(x)
+    return torch.cat(seen, dim=1)
+
+
+def test_the_courses_picture_networks_are_read(pictures):
+    model, x = pictures
+    network = agrees(model, x.shape[1:])
+    signs = torch.cat([z > 0 for z in network.pre_activations(x)], dim=1)
+    assert torch.equal(signs, pattern_of(model, x)) and len(network.layers) in (6, 17)
+
+
+def test_a_plane_through_pictures_has_the_regions_that_dense_sampling_finds(pictures):
+    model, x = pictures
+    plane = Plane.through(*x)
+    cut = partition(model, ((-0.1, 0.1), (-0.1, 0.1)), plane=plane)
+    points = 0.2 * torch.rand(2000, 2, generator=generator(4), dtype=torch.float64) - 0.1
+    sampled = {tuple(p.nonzero()[:, 0].tolist()) for p in pattern_of(model, plane.lift(points))}
+    inside = pattern_of(model, plane.lift(torch.from_numpy(cut.interior_points)))
+    ours = [tuple(p.nonzero()[:, 0].tolist()) for p in inside]
+    assert cut.euler == 1 and cut.n_regions == len(set(ours)) > 2
+    assert sampled <= set(ours)
+    missed = [area for area, p in zip(cut.areas, ours, strict=True) if p not in sampled]
+    assert all(area < 0.04 / 100 for area in missed)  # 1 % of the window does not escape
+
+
+def test_a_segment_between_pictures_has_the_regions_that_dense_sampling_finds(pictures):
+    model, x = pictures
+    segment = on_segment(model, x[0], x[1])
+    middles = pattern_of(model, segment.lift(torch.from_numpy(segment.middles)))
+    changes = (middles[1:] != middles[:-1]).any(1)
+    assert segment.n_regions == len(middles) > 50 and changes.all()
+    dense = pattern_of(model, segment.lift(torch.linspace(0, 1, 3001, dtype=torch.float64)))
+    found = {p.numpy().tobytes() for p in dense}
+    assert found <= {p.numpy().tobytes() for p in middles}
+    length = torch.from_numpy(segment.breakpoints).diff()
+    wide = (length > 1 / 1000).nonzero()[:, 0] + 1  # the region after the k-th breakpoint
+    assert len(wide) and all(middles[k].numpy().tobytes() in found for k in wide)

@@ -396,7 +396,7 @@ class _Counter:
 
     def _rounding(self) -> list[float]:
         """From which value on float32's sign is sure, in units of the largest value of the point so far."""
-        n = min(_SAMPLE, len(self.x), max(8, self.rows // 32))  # wide layers have many units to sample
+        n = min(_SAMPLE, len(self.x), max(4, self.rows // 32))  # wide layers have many units to sample
         point = torch.linspace(0, len(self.x) - 1, n).long().to(self.exact.device)
         rows = self._rows_in_float64(point, torch.arange(len(point), device=point.device) % (2 * self.p))
         scale, errors = rows.flatten(1).abs().amax(1), []
