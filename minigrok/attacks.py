@@ -198,7 +198,7 @@ def _uphill(net: "_Net", ball: "_Ball", y: Tensor, x_adv: Tensor, steps: int, st
         logits, gradient = net.gradient(x_adv, y)
         going = yield x_adv, logits
         ball, y, x_adv, gradient, step_size = (t[going] for t in (ball, y, x_adv, gradient, step_size))
-        x_adv = ball.project(x_adv + step_size * ball.direction(gradient))
+        x_adv = ball.project(torch.addcmul(x_adv, step_size, ball.direction(gradient)))
     yield x_adv, None
 
 
@@ -1044,7 +1044,8 @@ class _Net:
             )
         slope = _slope(_finite(logits.detach()), y, self.loss)
         (gradient,) = torch.autograd.grad(logits, x, slope)
-        if not gradient.isfinite().all():
+        # The sum is one number to look at; where finite numbers add up to infinity, look at each.
+        if not gradient.sum().isfinite() and not gradient.isfinite().all():
             raise ValueError(
                 "the model's gradient at the input is NaN or infinite, though its logits are not"
             )
