@@ -61,6 +61,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the pictures, the weights and the batches")
     parser.add_argument("--device", default=None, help="cpu or cuda; default cuda where there is one")
     parser.add_argument(
+        "--compile", action="store_true", help="replay each step as CUDA graphs: less Python between kernels"
+    )
+    parser.add_argument(
         "--look", action="store_true", help="no more training: look at the snapshots there are"
     )
     options = parser.parse_args(arguments)
@@ -149,6 +152,10 @@ def train(options: argparse.Namespace, run: Path, progress: bool = True) -> trai
         return {"norm": float(measures.weight_norm(state.model))}
 
     forward = DistributedDataParallel(state.model) if dist.is_initialized() else state.model
+    if (
+        options.compile
+    ):  # forward and backward become one CUDA graph each, for each of the two sizes of batches
+        forward = torch.compile(forward, mode="reduce-overhead", dynamic=False)
     return training.train(
         step_on(forward), state, steps=options.steps, batches=batches_of(images, options), observe=observe,
         at=training.log_spaced(options.steps, options.looks), checkpoint=run / "checkpoint.pt", every=1000,

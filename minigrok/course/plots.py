@@ -726,7 +726,7 @@ def side_by_side(
     """
     if not panels:
         raise ValueError("expected at least one panel, such as {'wide': (steps, {'train': values})}")
-    size = (1.4 + 4.0 * len(panels), 3.5)
+    size = (1.4 + 4.3 * len(panels), 3.5)
     _, axes = plt.subplots(1, len(panels), figsize=size, sharey=same_y, squeeze=False)
     last = list(panels)[-1]
     for ax, (title, (steps, named)) in zip(axes[0], panels.items(), strict=True):

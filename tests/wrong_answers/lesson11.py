@@ -1,0 +1,65 @@
+"""Usual mistakes in the exercises of lesson 11, and the words by which each must be diagnosed."""
+
+_FOLD = """
+def fold(weight, bias, gamma, beta, mean, var, eps):
+    scale = {scale}
+    each = scale.view(-1, *[1] * (weight.dim() - 1))
+    return {weight}, {bias}
+"""
+
+
+def _fold(
+    scale: str = "gamma / (var + eps).sqrt()",
+    weight: str = "each * weight",
+    bias: str = "beta + scale * (bias - mean)",
+) -> str:
+    return _FOLD.format(scale=scale, weight=weight, bias=bias)
+
+
+_DISTANCE = "def mean_squared_distance(h, weight, bias):\n    z = h @ weight.T + bias\n    return {value}"
+_GAIN = "def late_gain(clean, robust):\n    k = (clean >= 0.95 * clean.max()).argmax()\n    return {value}"
+
+WRONG = {
+    "11-levels": [
+        ("on 0 to 1", "def levels(eps, low, high):\n    return 255 * eps", r"did not use `low` and `high`"),
+        ("a share", "def levels(eps, low, high):\n    return eps / (high - low)", r"share of the whole way"),
+        ("multiplied", "def levels(eps, low, high):\n    return 255 * eps * (high - low)", r"not multiply"),
+        ("as a value", "def levels(eps, low, high):\n    return 255 * (eps - low) / (high - low)",
+         r"where a pixel of the value eps stands"),
+    ],
+    "11-fold": [
+        ("no gamma", _fold(scale="(var + eps) ** -0.5"), r"gamma is missing"),
+        ("no root", _fold(scale="gamma / (var + eps)"), r"standard deviation, not by the variance"),
+        ("no eps", _fold(scale="gamma / var.sqrt()"), r"small number eps is missing"),
+        ("on the inputs", "def fold(weight, bias, gamma, beta, mean, var, eps):\n"
+         "    scale = gamma / (var + eps).sqrt()\n"
+         "    each = scale if weight.dim() == 2 else scale.view(-1, 1, 1, 1)\n"
+         "    return weight * each, beta + scale * (bias - mean)", r"factor stands on the inputs"),
+        ("bias dropped", _fold(bias="beta - scale * mean"), r"the old bias is missing"),
+        ("mean not stretched", _fold(bias="beta + scale * bias - mean"), r"so it is stretched too"),
+        ("beta inside", _fold(bias="scale * (bias - mean + beta)"), r"beta is added after"),
+        ("weight alone", "def fold(weight, bias, gamma, beta, mean, var, eps):\n    return weight",
+         r"should return two tensors"),
+    ],
+    "11-distance": [
+        ("pre-activations", _DISTANCE.format(value="z.square().mean(0)"), r"divide by the squared length"),
+        ("length not squared", _DISTANCE.format(value="z.square().mean(0) / weight.norm(dim=1)"),
+         r"length of w must be squared"),
+        ("mean first", _DISTANCE.format(value="(z.mean(0) / weight.norm(dim=1)).square()"),
+         r"distance of the mean input"),
+        ("variance", _DISTANCE.format(value="z.var(0, unbiased=False) / weight.square().sum(1)"),
+         r"as if the hyperplane went through the mean"),
+        ("no bias", _DISTANCE.format(value="(h @ weight.T).square().mean(0) / weight.square().sum(1)"),
+         r"the bias is missing"),
+    ],
+    "11-gain": [
+        ("from the lowest", _GAIN.format(value="robust[-1] - robust.min()"), r"any dip would count"),
+        ("from the start", _GAIN.format(value="robust[-1] - robust[0]"), r"beginning of training"),
+        ("to the largest", _GAIN.format(value="robust.max() - robust[k]"), r"not the last one"),
+        ("from the best step", _GAIN.format(value="robust[-1] - robust[clean.argmax()]"),
+         r"step of the best clean accuracy"),
+        ("of the last value", "def late_gain(clean, robust):\n"
+         "    return robust[-1] - robust[(clean >= 0.95 * clean[-1]).argmax()]", r"not of the last one"),
+        ("backwards", _GAIN.format(value="robust[k] - robust[-1]"), r"the sign is wrong"),
+    ],
+}  # fmt: skip
