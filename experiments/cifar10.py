@@ -12,7 +12,8 @@ units.
 
 First the network trains; at steps spaced by their logarithm its weights are left in `experiments/runs/`. Then
 each of these snapshots is looked at. Both go on where they were stopped: type the same command again.
-`--look` skips the training and records the run as far as it came.
+`--look` skips the training and records the run as far as it came. `--compile` is for GPUs (and has not been
+tried on one); where several share a batch, a batch norm sees the part of its own.
 """
 
 import argparse
