@@ -33,7 +33,7 @@ _OPEN = 0.12
 # Freeing one block of so many bytes (never touched, so it costs nothing) tells glibc's malloc to keep blocks
 # up to this size. Otherwise each chunk's memory goes back to the system and is faulted in again, which takes
 # a fifth of the time.
-_KEPT = 24 * 2**20
+_KEPT = 31 * 2**20
 # How much smaller float64's rounding is than float32's.
 _FLOAT64 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
