@@ -78,6 +78,7 @@ FACTORS = {
     "random_labels_1000": replace(BASE, random_labels=True),
     "random_labels_4000": replace(BASE, random_labels=True, n_train=4000),
     "decay_0": replace(BASE, weight_decay=0.0),
+    "adam_eps_long": replace(BASE, adam_eps=1e-3, steps=100_000),  # as long as the figure's
 }
 SETTINGS = FIGURE | FACTORS
 
@@ -177,7 +178,7 @@ def look(net: nn.Module, images: data.Digits, earlier: nn.Module) -> dict[str, o
     for name, points in {"train": images.x_train, "test": images.x_test[::33], "random": random}.items():
         seen[f"complexity_{name}"] = complexity(net, points[:300], RADIUS)
         seen[f"complexity_reach_{name}"] = complexity(net, points[:100], REACH)
-    return seen | along_the_way(net, x[::20], y[::20])
+    return seen | along_the_way(net, x[::4], y[::4])
 
 
 def look_in_short(net: nn.Module, images: data.Digits) -> dict[str, object]:
@@ -250,15 +251,15 @@ def unit_states(net: nn.Module, x: Tensor) -> list[Tensor]:
 def along_the_way(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, object]:
     """Breakpoints from images to attacked images and in a random direction, and where the margin is lost.
 
-    Only images that are classified right are counted. The random direction has one sign for each pixel,
-    stays among images, and is as long as the way to the attacked image.
+    Only images that are classified right and that the attack fools are counted, ten at most. The random
+    direction has one sign for each pixel, stays among images, and is as long as the attack's way.
     """
-    right = net(x).argmax(1) == y
-    x, y = x[right], y[right]
+    generator = torch.Generator().manual_seed(3)
+    found = attacks.pgd(net, x, y, 0.06, early_stop=False, generator=generator)
+    fooled = (net(x).argmax(1) == y) & found.success
+    x, x_adv, y = x[fooled][:10], found.x_adv[fooled][:10], y[fooled][:10]
     if not len(x):
         return {"breaks": [float("nan")] * 2, "first_share": float("nan"), "length": float("nan")}
-    generator = torch.Generator().manual_seed(3)
-    x_adv = attacks.pgd(net, x, y, 0.06, early_stop=False, generator=generator).x_adv
     signs = torch.randint(2, x.shape, generator=generator).to(x) * 2 - 1
     aside = (x + 0.06 * signs).clamp(0, 1) - x
     length = (x_adv - x).norm(dim=1, keepdim=True)
@@ -323,8 +324,10 @@ def picture(net: nn.Module, images: data.Digits) -> bytes:
 def looked_at(name: str) -> list[int]:
     """The steps to look at, of those that have a snapshot."""
     setting = SETTINGS[name]
-    every = 2 if name in FIGURE else 4
-    return [t for t in training.log_spaced(setting.steps, 45)[::every] if (RUNS / name / f"{t}.pt").exists()]
+    all_steps = training.log_spaced(setting.steps, 45)
+    # 27,741 is the last of the long runs' snapshots before the factors end: to stand beside them.
+    steps = sorted({*all_steps[::2], 27_741}) if name in FIGURE else all_steps[::4]
+    return [t for t in steps if (RUNS / name / f"{t}.pt").exists()]
 
 
 def networks(name: str, step: int) -> list[nn.Module]:
