@@ -607,7 +607,7 @@ def walk(
     *,
     eps: float | None = None,
     norm: Literal["linf", "l2"] = "linf",
-    colour: int = 4,
+    colour: int = 2,
 ) -> Axes:
     """Draw the walk of an attack in the plane: the ball round its start, every step, and a cross at its end.
 

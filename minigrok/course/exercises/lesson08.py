@@ -97,9 +97,11 @@ def pgd_step(function: Callable) -> None:
             "your step left gradients in the network's weights: ask for the input's alone, "
             "with torch.autograd.grad(loss.sum(), x_adv)"
         )
-    options = {"steps": 1, "step_size": 0.05, "random_start": False, "early_stop": False}
-    got = expect_array(call(function, model, x, y, x, 0.05, 0.05), tuple(x.shape), "the new points")
-    expect_close(got, attacks.pgd(model, x, y, 0.05, **options).x_adv, "the first step", atol=1e-5)
+    model, x, walk = model.double(), x.double(), x.double()
+    for _ in range(10):
+        walk = torch.as_tensor(call(function, model, x, y, walk, eps, 0.05))
+    options = {"steps": 10, "step_size": 0.05, "random_start": False, "early_stop": False}
+    expect_close(walk, attacks.pgd(model, x, y, eps, **options).x_adv, "the end of ten steps", atol=1e-5)
     passed("your step is the library's, pixel by pixel")
 
 
