@@ -317,7 +317,8 @@ def picture(net: nn.Module, images: data.Digits) -> bytes:
     cut = regions.partition(net, box, plane=plane)
     pixels = plots.region_image(cut, 300, points=where, labels=np.array([0, 1, 2]))
     file = io.BytesIO()
-    Image.fromarray(pixels).quantize(32, dither=Image.Dither.NONE).save(file, "PNG", compress_level=9)
+    few = Image.fromarray(pixels).quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(file, "PNG", compress_level=9)
     return file.getvalue()
 
 
