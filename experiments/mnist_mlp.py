@@ -167,9 +167,7 @@ def look(net: nn.Module, images: data.Digits, earlier: nn.Module) -> dict[str, o
         "distance": attacks.adversarial_distance(
             net, x[::2], y[::2], steps=10, halvings=8, generator=generator
         ).tolist(),
-        "robust_all": [
-            float(survive_all(net, x[::2], y[::2], eps, earlier).double().mean()) for eps in STRONG_EPS
-        ],
+        "robust_all": robust_to_all(net, images, earlier),
     }
     for loss in ("margin", "plain_cross_entropy"):
         found = attacks.robust_accuracy(net, x, y, EPS, loss=loss, generator=generator)
@@ -203,6 +201,12 @@ def basics(net: nn.Module, images: data.Digits) -> dict[str, object]:
         "dead": [int((layer == -1).sum()) for layer in states],
         "always_on": [int((layer == 1).sum()) for layer in states],
     }
+
+
+def robust_to_all(net: nn.Module, images: data.Digits, earlier: nn.Module) -> list[float]:
+    """Accuracy under all attacks at each of STRONG_EPS, on 100 test images."""
+    x, y = (part[::2] for part in shown(images))
+    return [float(survive_all(net, x, y, eps, earlier).double().mean()) for eps in STRONG_EPS]
 
 
 def survive_all(net: nn.Module, x: Tensor, y: Tensor, eps: float, earlier: nn.Module) -> Tensor:
@@ -355,6 +359,10 @@ def look_at(name: str, step: int) -> list[dict[str, object]]:
             seen = [s | look_at_plane(net, part) for s, net, part in zip(seen, nets, sets, strict=True)]
     else:
         seen = [look_in_short(net, part) for net, part in zip(nets, sets, strict=True)]
+        if setting.steps > BASE.steps:  # to stand beside the figure
+            earlier = networks(name, min(step, 989))
+            for s, *of_seed in zip(seen, nets, sets, earlier, strict=True):
+                s["robust_all"] = robust_to_all(*of_seed)
     seen[0]["seconds"] = time.process_time() - begin
     recordings.write_whole(kept, json.dumps(seen).encode())
     print(f"{name}: looked at step {step} in {seen[0]['seconds']:.0f} s of one core", flush=True)
