@@ -12,8 +12,8 @@ units.
 
 First the network trains; at steps spaced by their logarithm its weights are left in `experiments/runs/`. Then
 each of these snapshots is looked at. Both go on where they were stopped: type the same command again.
-`--look` skips the training and records the run as far as it came. `--compile` is for GPUs (and has not been
-tried on one); where several share a batch, a batch norm sees the part of its own.
+`--look` skips the training and records the run as far as it came. Where several processes share a batch,
+a batch norm sees the part of its own.
 """
 
 import argparse
@@ -61,9 +61,6 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--looks", type=int, default=45, help="number of snapshots")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures, the weights and the batches")
     parser.add_argument("--device", default=None, help="cpu or cuda; default cuda where there is one")
-    parser.add_argument(
-        "--compile", action="store_true", help="replay each step as CUDA graphs: less Python between kernels"
-    )
     parser.add_argument(
         "--look", action="store_true", help="no more training: look at the snapshots there are"
     )
@@ -129,12 +126,24 @@ def batches_of(images: data.Images, options: argparse.Namespace) -> Callable[[in
     """Batches of the whole run; where several processes share the work, this one's part of each."""
     whole = training.minibatches(images.x_train, images.y_train, options.batch, seed=options.seed)
     rank, world = place()
+    all_have_work(len(images.x_train), options.batch, world)
 
     def batches(t: int) -> training.Batch:
         x, y = whole(t)
         return x[rank::world], y[rank::world]
 
     return batches
+
+
+def all_have_work(n: int, batch: int, world: int) -> None:
+    """Refuse a run in which some batch has no picture for one of the processes: its loss would be 0 / 0."""
+    smallest = n % batch or batch  # the last one of an epoch, unless all are whole
+    if smallest < world:
+        raise ValueError(
+            f"with {n} training pictures (--train) and --batch {batch} the smallest batch has {smallest}, "
+            f"too few for {world} processes: expected at least one picture for each; choose another --train "
+            "or --batch, or start fewer processes"
+        )
 
 
 def place() -> tuple[int, int]:
@@ -153,10 +162,6 @@ def train(options: argparse.Namespace, run: Path, progress: bool = True) -> trai
         return {"norm": float(measures.weight_norm(state.model))}
 
     forward = DistributedDataParallel(state.model) if dist.is_initialized() else state.model
-    if (
-        options.compile
-    ):  # forward and backward become one CUDA graph each, for each of the two sizes of batches
-        forward = torch.compile(forward, mode="reduce-overhead", dynamic=False)
     return training.train(
         step_on(forward), state, steps=options.steps, batches=batches_of(images, options), observe=observe,
         at=training.log_spaced(options.steps, options.looks), checkpoint=run / "checkpoint.pt", every=1000,

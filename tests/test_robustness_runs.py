@@ -159,6 +159,25 @@ def test_a_look_agrees_with_the_library(script, images, batch_norm):
     assert sum(seen["complexity_train"]) == pytest.approx(float(counted.total.double().mean()), rel=0.25)
 
 
+@pytest.mark.parametrize(
+    ("n", "batch", "world", "smallest"), [(5001, 128, 10, 9), (129, 128, 2, 1), (6, 3, 4, 3)]
+)
+def test_a_batch_too_small_for_all_processes_is_refused(script, n, batch, world, smallest):
+    parts = [len(torch.arange(n)[k : k + batch][world - 1 :: world]) for k in range(0, n, batch)]
+    assert min(parts) == 0  # the last process would go without
+    with pytest.raises(
+        ValueError, match=rf"{n} training.*--batch {batch} .* has {smallest}, .*{world} processes"
+    ):
+        script.all_have_work(n, batch, world)
+
+
+@pytest.mark.parametrize(("n", "batch", "world"), [(5000, 128, 8), (130, 128, 2), (128, 64, 64), (5, 5, 1)])
+def test_a_batch_with_a_picture_for_each_process_is_taken(script, n, batch, world):
+    parts = [len(torch.arange(n)[k : k + batch][world - 1 :: world]) for k in range(0, n, batch)]
+    assert min(parts) > 0
+    script.all_have_work(n, batch, world)
+
+
 def test_the_command_makes_the_run_again(script):
     words = "--width 8 --batch-norm --train 5000 --steps 100000 --device cpu".split()
     options = script.parsed(words)
