@@ -244,11 +244,13 @@ def _right(model: nn.Module, images: data.Digits, delta: Tensor) -> Tensor:
 
 
 def class_network(*, seed: int = 0) -> tuple[nn.Sequential, Tensor, Tensor]:
-    """The class's network, and its 200 test images with labels."""
+    """The class's network and 201 test images with labels, among them all on which it is wrong."""
     random = np.random.default_rng([8, seed])
     images, width = data.digits(), int(random.integers(20, 100))
-    model = _trained([64, width, 10], 1000 + seed, steps=int(random.integers(60, 600)))
-    return model, images.x_test[:200], images.y_test[:200]
+    model = _trained([64, width, 10], 1000 + seed, steps=int(random.integers(60, 200)))
+    wrong = model(images.x_test).argmax(1) != images.y_test
+    chosen = wrong.int().argsort(descending=True, stable=True)[:201]  # odd, so that there is one median
+    return model, images.x_test[chosen], images.y_test[chosen]
 
 
 def median(answer: float, *, seed: int = 0) -> None:
@@ -259,8 +261,7 @@ def median(answer: float, *, seed: int = 0) -> None:
     right = found["l2"]
     mistakes = {
         "that is the distance in the largest coordinate, l-infinity": np.median(found["linf"]),
-        "that is the mean": right.mean(),
         "images that are wrong already have the distance 0, and belong to it": np.median(right[right > 0]),
     }
-    expect_close(expect_number(answer, "median"), np.median(right), "median", rtol=0.03, mistakes=mistakes)
+    expect_close(expect_number(answer, "median"), np.median(right), "median", rtol=0.05, mistakes=mistakes)
     passed("so near is the boundary of your class's network")
