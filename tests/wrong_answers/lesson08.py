@@ -221,7 +221,8 @@ WRONG = {
         (
             "l-infinity",
             "model, digits, labels = check.class_network(seed=CLASS_SEED)\n"
-            "median = attacks.adversarial_distance(model, digits, labels, generator=seeded(0)).median().item()",
+            "away = attacks.adversarial_distance(model, digits, labels, generator=seeded(0))\n"
+            "median = away.median().item()",
             r"the largest coordinate",
         ),
         (
