@@ -379,6 +379,9 @@ def arrays_of(name: str) -> dict[str, np.ndarray]:
         at = cut if measure in ("regions", "bands", "with_line") else range(len(steps))
         values = np.array([[of_seed[measure] for of_seed in seen[k]] for k in at])
         arrays[f"{name}.{measure}"] = values.astype(np.float32 if values.dtype.kind == "f" else np.int32)
+    if name in FIGURE:  # the test images are the same for every seed
+        labels = shown(images(SETTINGS[name], SETTINGS[name].seeds[0]))[1]
+        arrays[f"{name}.distance_labels"] = labels[::2].numpy()
     if name == "squared_error":
         pictures = [(RUNS / name / f"{step}.png").read_bytes() for step in steps]
         arrays[f"{name}.picture_bytes"] = np.frombuffer(b"".join(pictures), dtype=np.uint8)
