@@ -131,7 +131,7 @@ def _counts(model: nn.Sequential, a: Tensor, b: Tensor, n: int) -> tuple[int, di
 
 
 def class_way(*, seed: int = 0) -> tuple[nn.Sequential, Tensor, Tensor, int]:
-    """The class's network, a digit that it gets right, its attacked image and the label."""
+    """The class's untrained network, a digit, its attacked image and the network's own answer."""
     random = np.random.default_rng([10, seed])
     model = models.mlp([64, 40, 40, 10], scale=2.0, generator=_seeded(3000 + seed)).double()
     x = data.digits().x_test[int(random.integers(200))].double()
