@@ -10,7 +10,7 @@ Look into a network:
 Have a network to look into:
 
     minigrok.models      the networks of the course, as plain torch modules
-    minigrok.data        toy sets in the plane, tables of arithmetic, digits
+    minigrok.data        toy sets in the plane, tables of arithmetic, digits, photographs
     minigrok.training    one small loop around a step of your own; many seeds as one batched model
     minigrok.sweep       one function over a grid of settings: here, over processes, on a cluster
     minigrok.recordings  results of long runs, with what made them
