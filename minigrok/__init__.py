@@ -5,6 +5,7 @@ Look into a network:
     minigrok.networks    every affine map and every unit of a network, in one numbering
     minigrok.regions     the linear regions: exact in a plane and on a segment, counted around a point
     minigrok.attacks     adversarial examples, robust accuracy, and whether the attack is to blame
+    minigrok.naps        activation patterns: what a class's samples have in common inside the network
     minigrok.measures    progress measures: norm, sharpness, waves, symmetry, spread of features
 
 Have a network to look into:
@@ -19,7 +20,7 @@ Have a network to look into:
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
 
-from minigrok import attacks, data, measures, models, networks, recordings, regions, sweep, training
+from minigrok import attacks, data, measures, models, naps, networks, recordings, regions, sweep, training
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "data",
     "measures",
     "models",
+    "naps",
     "networks",
     "recordings",
     "regions",

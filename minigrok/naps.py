@@ -1,0 +1,499 @@
+"""Neural activation patterns: what the units of a network do alike on most samples of a class.
+
+A unit is active at x if its pre-activation is > 0, strictly, else inactive. A pattern (NAP) names units that
+must be active and units that must be inactive; an input follows it if all of them are. Where every unit is
+named that is one linear region of the network; every unit left open joins regions to a larger one.
+
+Units are numbered `(layer, unit)` as `networks.trace` numbers them, for any network it can read. Patterns
+live on the CPU. Where a model is expected, a traced `networks.Network` will do too, and is not read again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from minigrok.networks import Network, shape_of_sample, trace
+
+Masks = tuple[Tensor, ...]
+
+# A chunk of rows holds at most so many values of the widest layer: pictures come fewer at a time.
+_VALUES = 3_000_000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NAP:
+    """A neural activation pattern: units that must be active, units that must be inactive, the rest open.
+
+    Attributes:
+        active: one bool tensor (units,) for each layer, True where the unit must be active.
+        inactive: the same for the units that must be inactive. No unit is in both.
+
+    Raises:
+        ValueError: masks of different shapes, or a unit that is asked to be both.
+
+    Source: Geng et al. 2023 (arXiv 2210.16114), section 3.
+
+    Example:
+        >>> nap = NAP((torch.tensor([True, False, False]),), (torch.tensor([False, True, False]),))
+        >>> nap
+        NAP(2 of 3 fixed, by layer: +1 -1)
+        >>> nap.without(0, 1).coarser_than(nap)
+        True
+
+    Used in lessons 12 to 14.
+    """
+
+    active: Masks
+    inactive: Masks
+
+    def __post_init__(self) -> None:
+        for name in ("active", "inactive"):
+            object.__setattr__(self, name, _masks(name, getattr(self, name)))
+        if self.units != tuple(len(mask) for mask in self.inactive):
+            inactive = tuple(len(mask) for mask in self.inactive)
+            raise ValueError(
+                "expected masks of the same layers, "
+                f"got active of {self.units} and inactive of {inactive} units."
+            )
+        both = _first(tuple(a & i for a, i in zip(self.active, self.inactive, strict=True)))
+        if both is not None:
+            raise ValueError(f"unit {both[1]} of layer {both[0]} is asked to be both active and inactive.")
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"+{a} -{i}" for a, i in self.counts)
+        return f"NAP({self.size} of {sum(self.units)} fixed, by layer: {layers})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NAP):
+            return NotImplemented
+        return self.units == other.units and self.coarser_than(other) and other.coarser_than(self)
+
+    __hash__ = None
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The number of units of each layer, fixed or not."""
+        return tuple(len(mask) for mask in self.active)
+
+    @property
+    def fixed(self) -> Masks:
+        """The units that are fixed, either way: one bool tensor (units,) for each layer."""
+        return tuple(a | i for a, i in zip(self.active, self.inactive, strict=True))
+
+    @property
+    def size(self) -> int:
+        """The number of fixed units, |A| + |D|."""
+        return sum(a + i for a, i in self.counts)
+
+    @property
+    def counts(self) -> tuple[tuple[int, int], ...]:
+        """For each layer how many units must be active and how many inactive."""
+        return tuple((int(a.sum()), int(i.sum())) for a, i in zip(self.active, self.inactive, strict=True))
+
+    def follows(self, model: nn.Module | Network, x: Tensor) -> Tensor:
+        """Which inputs (N, *input_shape) follow the pattern: (N,) bool."""
+        return self.violations(model, x) == 0
+
+    def violations(self, model: nn.Module | Network, x: Tensor) -> Tensor:
+        """How many of the fixed units are the other way at each input (N, *input_shape): (N,) int64."""
+        return _violations([self], model, x)[:, 0]
+
+    def only(self, layers: int | Iterable[int]) -> "NAP":
+        """The pattern with the units of these layers alone, all others open."""
+        kept = _layers(layers, self.units)
+        return self.keep(tuple(torch.full((n,), k in kept) for k, n in enumerate(self.units)))
+
+    def without(self, layer: int, unit: int) -> "NAP":
+        """The pattern with this unit open."""
+        (layer,) = _layers(layer, self.units)
+        if not 0 <= unit < self.units[layer]:
+            raise ValueError(f"layer {layer} has units 0 to {self.units[layer] - 1}, got unit {unit}.")
+        masks = tuple(torch.ones(n, dtype=torch.bool) for n in self.units)
+        masks[layer][unit] = False
+        return self.keep(masks)
+
+    def keep(self, masks: Sequence[Tensor]) -> "NAP":
+        """The pattern with all units open but those where `masks`, bool (units,) for each layer, is True."""
+        masks = _masks("masks", masks)
+        if tuple(len(mask) for mask in masks) != self.units:
+            sizes = tuple(len(mask) for mask in masks)
+            raise ValueError(f"expected one mask for each layer, of {self.units} units, got {sizes}.")
+        active = tuple(a & mask for a, mask in zip(self.active, masks, strict=True))
+        return NAP(active, tuple(i & mask for i, mask in zip(self.inactive, masks, strict=True)))
+
+    def coarser_than(self, other: "NAP") -> bool:
+        """Whether all that this pattern asks for, the other asks for too (equal patterns: True).
+
+        Then whatever follows the other follows this one, and what is proved of this one holds for the other.
+        """
+        _check_alike(self, other)
+        mine, its = (*self.active, *self.inactive), (*other.active, *other.inactive)
+        return not any((a & ~b).any() for a, b in zip(mine, its, strict=True))
+
+    def __and__(self, other: "NAP") -> "NAP":
+        """The pattern that asks for what both ask for: an input follows it if it follows both."""
+        if not isinstance(other, NAP):
+            return NotImplemented
+        n = clashes(self, other)
+        if n:
+            layer, unit = _first(_clashing(self, other))
+            raise ValueError(
+                f"no input follows both patterns: they contradict each other at {n} units, "
+                f"the first of them unit {unit} of layer {layer}."
+            )
+        active = tuple(a | b for a, b in zip(self.active, other.active, strict=True))
+        return NAP(active, tuple(a | b for a, b in zip(self.inactive, other.inactive, strict=True)))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Coverage:
+    """How far the patterns of the classes cover labelled samples, and how far they overlap.
+
+    Attributes:
+        labels: (K,) int64, the classes, in the order of the patterns.
+        recall: (K,) float64, the share of each class's samples that follow the pattern of their class.
+        others: (K,) int64, how many samples of other classes follow each pattern.
+        total: the share of all samples that follow the pattern of their own class.
+        ambiguous: the share of all samples that follow two patterns or more.
+        none: the share of all samples that follow no pattern.
+        n: the number of samples.
+    """
+
+    labels: Tensor
+    recall: Tensor
+    others: Tensor
+    total: float
+    ambiguous: float
+    none: float
+    n: int = field(default=0)
+
+    def __repr__(self) -> str:
+        return (
+            f"Coverage({self.n} samples: {self.total:.1%} follow their own class, {int(self.others.sum())} "
+            f"another's, {self.ambiguous:.1%} two or more, {self.none:.1%} none)"
+        )
+
+
+def states(model: nn.Module | Network, x: Tensor) -> Masks:
+    """Whether each unit is active (pre-activation > 0) at each input: one (N, units) bool for each layer.
+
+    Args:
+        model: any network `networks.trace` understands.
+        x: inputs (N, *input_shape).
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
+        >>> states(fold, torch.tensor([[0.5], [0.0], [-0.5]]))[0].int()
+        tensor([[1, 0],
+                [0, 0],
+                [0, 1]], dtype=torch.int32)
+
+    Used in lessons 12 to 14.
+    """
+    network = _network(model, x)
+    found = [torch.empty(len(x), n, dtype=torch.bool, device=x.device) for n in network.units]
+    for rows, layer, z in _pre_activations(network, x, set(range(len(network.units)))):
+        found[layer][rows] = (z > 0).to(x.device)
+    return tuple(found)
+
+
+def of(model: nn.Module | Network, x: Tensor) -> NAP:
+    """The full pattern of one input: every unit fixed to its state there.
+
+    Args:
+        model: any network `networks.trace` understands.
+        x: one input, of shape input_shape or (1, *input_shape).
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
+        >>> of(fold, torch.tensor([0.5])).counts
+        ((1, 1),)
+
+    Used in lessons 12 to 14.
+    """
+    network, x = _network_at_one(model, x)
+    active = tuple(state[0] for state in states(network, x))
+    return NAP(active, tuple(~state for state in active))
+
+
+def mine(
+    model: nn.Module | Network,
+    x: Tensor,
+    y: Tensor,
+    *,
+    delta: float,
+    layers: int | Iterable[int] | None = None,
+    labels: Iterable[int] | None = None,
+    batch: int = 1000,
+) -> dict[int, NAP]:
+    """The pattern of every class: the units that do the same on at least a share delta of its samples.
+
+    With c_j the number of the n samples of a class at which unit j is active,
+
+        active = {j : c_j >= delta n}      inactive = {j : n - c_j >= delta n}
+
+    delta = 1 keeps the units that never change on the class, and all its samples follow. A smaller delta
+    fixes more units, and fewer samples follow: each unit alone does for a share delta of the samples, all
+    together for less. The samples go through the network once, in chunks of which only counts are kept.
+
+    Args:
+        model: any network `networks.trace` understands.
+        x: samples (N, *input_shape), on any device.
+        y: (N,) integers, their classes.
+        delta: a share in (0.5, 1]. The decimal number as it is written counts: 19 of 20 do for 0.95.
+        layers: the layers whose units may be fixed; by default all.
+        labels: the classes to mine; by default those that occur in y.
+        batch: at most so many samples at a time; fewer where a layer is wide.
+
+    Returns:
+        A dict from class to `NAP`, in the order of `labels` (by default ascending).
+
+    Raises:
+        ValueError: delta outside (0.5, 1]; x and y of different lengths; no samples at all or none of a
+            class in `labels`; a layer that does not exist; what `networks.trace` refuses.
+
+    Source: Geng et al. 2023 (arXiv 2210.16114), algorithm 1.
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
+        >>> x, y = torch.tensor([[1.0], [2.0], [-1.0], [-2.0], [3.0]]), torch.tensor([0, 0, 1, 1, 1])
+        >>> naps = mine(fold, x, y, delta=1.0)
+        >>> naps[0], naps[1]  # of class 1, each unit does the same on 2 of 3 samples
+        (NAP(2 of 2 fixed, by layer: +1 -1), NAP(0 of 2 fixed, by layer: +0 -0))
+
+    Used in lessons 12 to 14.
+    """
+    share = _share(delta)
+    labels, index = _classes(x, y, labels)
+    network = _network(model, x)
+    chosen = set(range(len(network.units))) if layers is None else _layers(layers, network.units)
+    counts = [torch.zeros(len(labels), n, dtype=torch.int64) for n in network.units]
+    classes = torch.arange(len(labels))[:, None]
+    for rows, layer, z in _pre_activations(network, x, chosen, batch):
+        one_hot = (index[rows] == classes).to(z.device, torch.float32)  # sums of 0 and 1 are exact
+        counts[layer] += (one_hot @ (z > 0).float()).long().cpu()
+    sizes = (index == classes).sum(1)
+    found = {}
+    for k, label in enumerate(labels):
+        n = int(sizes[k])
+        least = ceil(share * n)
+        active, inactive = [], []
+        for layer, count in enumerate(counts):
+            active.append((count[k] >= least) & (layer in chosen))
+            inactive.append((n - count[k] >= least) & (layer in chosen))
+        found[label] = NAP(tuple(active), tuple(inactive))
+    return found
+
+
+def followers(naps: Mapping[int, NAP], model: nn.Module | Network, x: Tensor) -> Tensor:
+    """Which inputs follow which patterns: (N, K) bool, a column for each pattern, in the dict's order.
+
+    One pass through the network for all patterns.
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
+        >>> naps = {0: of(fold, torch.tensor([1.0])), 1: of(fold, torch.tensor([-1.0]))}
+        >>> followers(naps, fold, torch.tensor([[2.0], [-3.0]]))
+        tensor([[ True, False],
+                [False,  True]])
+
+    Used in lessons 12 to 14.
+    """
+    return _violations(list(naps.values()), model, x) == 0
+
+
+def coverage(naps: Mapping[int, NAP], model: nn.Module | Network, x: Tensor, y: Tensor) -> Coverage:
+    """How many samples of each class follow its pattern, and how many follow another's, several or none.
+
+    Args:
+        naps: the patterns by class, from `mine`.
+        model: the network they were mined in.
+        x: samples (N, *input_shape).
+        y: (N,) integers, their classes. A sample of a class without a pattern counts as one of the others.
+
+    Raises:
+        ValueError: a class that has a pattern and no sample in y; x and y of different lengths; patterns
+            that do not fit the model.
+
+    Source: Geng et al. 2023 (arXiv 2210.16114), section 4.
+
+    Used in lessons 12 to 14.
+    """
+    labels, index = _classes(x, y, naps)
+    follow = followers(naps, model, x).cpu()
+    own = index[:, None] == torch.arange(len(labels))
+    many = follow.sum(1)
+    return Coverage(
+        labels=torch.tensor(labels),
+        recall=(follow & own).sum(0).double() / own.sum(0),
+        others=(follow & ~own).sum(0),
+        total=float((follow & own).any(1).double().mean()),
+        ambiguous=float((many >= 2).double().mean()),
+        none=float((many == 0).double().mean()),
+        n=len(x),
+    )
+
+
+def clashes(a: NAP, b: NAP) -> int:
+    """How many units one pattern wants active and the other inactive. If any, no input follows both.
+
+    Example:
+        >>> a = NAP((torch.tensor([True, True]),), (torch.tensor([False, False]),))
+        >>> b = NAP((torch.tensor([False, False]),), (torch.tensor([True, False]),))
+        >>> clashes(a, b)
+        1
+
+    Used in lessons 12 and 13.
+    """
+    _check_alike(a, b)
+    return sum(int(mask.sum()) for mask in _clashing(a, b))
+
+
+# --- one pass through the network ---------------------------------------------------------------------------
+
+
+def _network(model: nn.Module | Network, x: Tensor) -> Network:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
+    network = model
+    if not isinstance(model, Network):
+        network = trace(model, shape_of_sample(model, tuple(x.shape[1:])))
+    if not network.units:
+        raise ValueError("the network has no ReLU or other unit that switches: there is no pattern to it.")
+    return network
+
+
+def _network_at_one(model: nn.Module | Network, x: Tensor) -> tuple[Network, Tensor]:
+    """The network, and its one input as a batch."""
+    if isinstance(x, Tensor) and (x.dim() < 2 or len(x) != 1):
+        x = x[None]
+    try:
+        network = _network(model, x)
+    except ValueError:  # a picture of one channel looks like a batch of one
+        if x.dim() != 3:
+            raise
+        network, x = _network(model, x[None]), x[None]
+    if tuple(x.shape) == network.input_shape:
+        x = x[None]
+    if len(x) == 1 and tuple(x[0].shape[1:]) == network.input_shape:
+        raise ValueError(f"expected one input, got {len(x[0])}. Take one of them, x[i].")
+    return network, x
+
+
+@torch.no_grad()
+def _pre_activations(
+    network: Network, x: Tensor, layers: set[int], batch: int = 1000
+) -> Iterator[tuple[slice, int, Tensor]]:
+    """Chunk by chunk and layer by layer: the rows, the layer, and z (rows, units) on the network's device."""
+    if not layers:
+        return
+    if batch < 1:
+        raise ValueError(f"expected batch >= 1, the number of samples at a time, got {batch}.")
+    size = max(1, min(batch, _VALUES // max(network.units)))
+    network.check_input(x[:0])
+    for first in range(0, len(x), size):
+        rows = slice(first, min(first + size, len(x)))
+        values = {0: network.check_input(x[rows].detach())}
+        for step in network.walk(values):
+            if step.layer in layers:
+                yield rows, step.layer, values[step.inputs[0]].flatten(1)
+            if step.layer == max(layers):
+                break  # what comes later decides nothing
+
+
+def _violations(naps: list[NAP], model: nn.Module | Network, x: Tensor) -> Tensor:
+    network = _network(model, x)
+    for nap in naps:
+        if nap.units != network.units:
+            raise ValueError(
+                f"the pattern is of layers of {nap.units} units, the model's layers have {network.units}. "
+                "Is it the network the pattern was mined in?"
+            )
+    found = torch.zeros(len(x), len(naps), dtype=torch.int64, device=x.device)
+    if not naps:
+        return found
+    found += torch.tensor([sum(a for a, _ in nap.counts) for nap in naps], device=x.device)
+    # With s = 1 for an active unit: sum of (1 - s) over the active + sum of s over the inactive.
+    wanted = [
+        torch.stack([nap.inactive[k].float() - nap.active[k].float() for nap in naps], 1).to(network.device)
+        for k in range(len(network.units))
+    ]
+    asked = {k for k, weights in enumerate(wanted) if weights.any()}
+    for rows, layer, z in _pre_activations(network, x, asked):
+        found[rows] += ((z > 0).float() @ wanted[layer]).long().to(x.device)
+    return found
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+def _masks(name: str, masks: Sequence[Tensor]) -> Masks:
+    masks = tuple(masks)
+    for layer, mask in enumerate(masks):
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.dim() != 1:
+            kind = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(
+                f"expected {name}[{layer}] to be a bool tensor with one entry for each unit, got {kind}."
+            )
+    return tuple(mask.detach().cpu() for mask in masks)
+
+
+def _first(masks: Masks) -> tuple[int, int] | None:
+    """The first (layer, unit) at which a mask is True."""
+    for layer, mask in enumerate(masks):
+        if mask.any():
+            return layer, int(mask.nonzero()[0])
+    return None
+
+
+def _clashing(a: NAP, b: NAP) -> Masks:
+    columns = zip(a.active, a.inactive, b.active, b.inactive, strict=True)
+    return tuple(a1 & b0 | a0 & b1 for a1, a0, b1, b0 in columns)
+
+
+def _check_alike(a: NAP, b: NAP) -> None:
+    if a.units != b.units:
+        raise ValueError(
+            f"the patterns are of different networks: layers of {a.units} and of {b.units} units."
+        )
+
+
+def _layers(layers: int | Iterable[int], units: tuple[int, ...]) -> set[int]:
+    chosen = {layers} if isinstance(layers, int) else set(layers)
+    unknown = chosen - set(range(len(units)))
+    if unknown:
+        raise ValueError(f"the layers of units are 0 to {len(units) - 1}, got {sorted(unknown)}.")
+    return chosen
+
+
+def _share(delta: float) -> Fraction:
+    if not 0.5 < delta <= 1:
+        raise ValueError(f"expected delta in (0.5, 1], the share of a class's samples, got {delta}.")
+    return Fraction(repr(float(delta)))  # the decimal number that was written, not its nearest binary one
+
+
+def _classes(x: Tensor, y: Tensor, labels: Iterable[int] | None) -> tuple[list[int], Tensor]:
+    """The classes, and for each sample the place of its class among them (-1: not among them)."""
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dim() != 1:
+        kind = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"expected y to be a tensor (N,) of integers, the classes, got {kind}.")
+    if len(x) != len(y):
+        raise ValueError(f"expected one class for each sample, got {len(x)} samples and {len(y)} classes.")
+    if not len(y):
+        raise ValueError("expected at least one sample, got none.")
+    y = y.detach().cpu().long()
+    labels = sorted(set(y.tolist())) if labels is None else [int(label) for label in labels]
+    index = torch.full_like(y, -1)
+    for k, label in enumerate(labels):
+        index[y == label] = k
+        if not (y == label).any():
+            raise ValueError(f"class {label} has no samples: y holds {sorted(set(y.tolist()))}.")
+    return labels, index
