@@ -49,7 +49,7 @@ def solve(
         ImportError: maraboupy is not installed.
         RuntimeError: the solver gave up for another reason than time; its last words are in the message.
 
-    Source: the encoding of Geng et al. 2023, "Towards Reliable Neural Specifications", sec. 4.
+    Source: the encoding of the programs beside Geng et al. 2023, "Towards Reliable Neural Specifications".
     """
     status, x, _ = solve_timed(maps, low, high, phases, objective, timeout=timeout)
     return status, x
@@ -61,12 +61,12 @@ def solve_timed(
     """What `solve` returns, and the seconds inside Marabou alone, without process and encoding."""
     if importlib.util.find_spec("maraboupy") is None:
         raise ImportError(
-            "solver='marabou' needs maraboupy, which is not installed. Run `pip install maraboupy` (there are "
-            "wheels for Python 3.8 to 3.11 on Linux x86-64 and Intel Macs), or leave solver='cascade'."
+            "solver='marabou' needs maraboupy, which is not installed. Run `pip install maraboupy` (there "
+            "are wheels for Python 3.8 to 3.11 on Linux x86-64 and Intel Macs), or leave solver='cascade'."
         )
     layers = [(np.asarray(m.bias), {s: np.asarray(w) for s, w in m.parts.items()}) for m in maps]
     query = pickle.dumps((layers, low, high, phases, objective, timeout))
-    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [sys.executable, "-P", __file__]
     limit = timeout if math.isfinite(timeout) else None
     try:  # killed when time is up and on Ctrl-C
