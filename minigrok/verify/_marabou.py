@@ -58,7 +58,7 @@ def solve(
 def solve_timed(
     maps: "list[Affine]", low: Any, high: Any, phases: Any, objective: Any, *, timeout: float
 ) -> tuple[str, np.ndarray | None, float]:
-    """What `solve` returns, and the seconds inside Marabou alone, without process and encoding."""
+    """What `solve` returns, and the processor seconds inside Marabou alone, without start and encoding."""
     if importlib.util.find_spec("maraboupy") is None:
         raise ImportError(
             "solver='marabou' needs maraboupy, which is not installed. Run `pip install maraboupy` (there "
@@ -136,9 +136,9 @@ def _main() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(math.ceil(timeout) + 2)
     query = _encode(MarabouCore, layers, low, high, phases, objective)
-    begin = time.perf_counter()
+    begin = time.process_time()
     status, found, _ = MarabouCore.solve(query, options, "")
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     x = np.clip([found[i] for i in range(len(low))], low, high) if status == "sat" else None
     pickle.dump((status.lower(), x, seconds), answer)
 
