@@ -5,23 +5,30 @@ must be active and units that must be inactive; an input follows it if all of th
 named that is one linear region of the network; every unit left open joins regions to a larger one.
 
 Units are numbered `(layer, unit)` as `networks.trace` numbers them, for any network it can read. Patterns
-live on the CPU. Where a model is expected, a traced `networks.Network` will do too, and is not read again.
+live on the CPU, wherever the model is. States are those of float64 arithmetic, whatever the precision of the
+model: float32 decides nearly all, and a row with a unit closer to zero than its rounding is computed again.
+So a sample has the same pattern alone and in any batch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, e, exp
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import Network, shape_of_sample, trace
+from minigrok.networks import Network, shape_of_sample, trace, with_float64
 
 Masks = tuple[Tensor, ...]
 
 # A chunk of rows holds at most so many values of the widest layer: pictures come fewer at a time.
 _VALUES = 3_000_000
+# How many rows measure float32's rounding error, at most; so few samples go through float64 alone.
+_SAMPLE = 64
+# A state is taken from float32 only where |z| is above so many times the largest error of the sample.
+_SAFETY = 8.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,11 +101,11 @@ class NAP:
         """For each layer how many units must be active and how many inactive."""
         return tuple((int(a.sum()), int(i.sum())) for a, i in zip(self.active, self.inactive, strict=True))
 
-    def follows(self, model: nn.Module | Network, x: Tensor) -> Tensor:
+    def follows(self, model: nn.Module, x: Tensor) -> Tensor:
         """Which inputs (N, *input_shape) follow the pattern: (N,) bool."""
         return self.violations(model, x) == 0
 
-    def violations(self, model: nn.Module | Network, x: Tensor) -> Tensor:
+    def violations(self, model: nn.Module, x: Tensor) -> Tensor:
         """How many of the fixed units are the other way at each input (N, *input_shape): (N,) int64."""
         return _violations([self], model, x)[:, 0]
 
@@ -169,7 +176,7 @@ class Coverage:
     total: float
     ambiguous: float
     none: float
-    n: int = field(default=0)
+    n: int
 
     def __repr__(self) -> str:
         return (
@@ -178,7 +185,7 @@ class Coverage:
         )
 
 
-def states(model: nn.Module | Network, x: Tensor) -> Masks:
+def states(model: nn.Module, x: Tensor) -> Masks:
     """Whether each unit is active (pre-activation > 0) at each input: one (N, units) bool for each layer.
 
     Args:
@@ -196,13 +203,14 @@ def states(model: nn.Module | Network, x: Tensor) -> Masks:
     Used in lessons 12 to 14.
     """
     network = _network(model, x)
-    found = [torch.empty(len(x), n, dtype=torch.bool, device=x.device) for n in network.units]
-    for rows, layer, z in _pre_activations(network, x, set(range(len(network.units)))):
-        found[layer][rows] = (z > 0).to(x.device)
-    return tuple(found)
+    found = tuple(torch.empty(len(x), n, dtype=torch.bool, device=x.device) for n in network.units)
+    for rows, active in _chunks(network, x, range(len(network.units))):
+        for layer, state in active.items():
+            found[layer][rows] = state.to(x.device)
+    return found
 
 
-def of(model: nn.Module | Network, x: Tensor) -> NAP:
+def of(model: nn.Module, x: Tensor) -> NAP:
     """The full pattern of one input: every unit fixed to its state there.
 
     Args:
@@ -218,12 +226,12 @@ def of(model: nn.Module | Network, x: Tensor) -> NAP:
     Used in lessons 12 to 14.
     """
     network, x = _network_at_one(model, x)
-    active = tuple(state[0] for state in states(network, x))
-    return NAP(active, tuple(~state for state in active))
+    ((_, active),) = _chunks(network, x, range(len(network.units)))
+    return NAP(tuple(state[0] for state in active.values()), tuple(~state[0] for state in active.values()))
 
 
 def mine(
-    model: nn.Module | Network,
+    model: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
@@ -276,9 +284,10 @@ def mine(
     chosen = set(range(len(network.units))) if layers is None else _layers(layers, network.units)
     counts = [torch.zeros(len(labels), n, dtype=torch.int64) for n in network.units]
     classes = torch.arange(len(labels))[:, None]
-    for rows, layer, z in _pre_activations(network, x, chosen, batch):
-        one_hot = (index[rows] == classes).to(z.device, torch.float32)  # sums of 0 and 1 are exact
-        counts[layer] += (one_hot @ (z > 0).float()).long().cpu()
+    for rows, active in _chunks(network, x, chosen, batch):
+        one_hot = (index[rows] == classes).to(network.device, torch.float32)
+        for layer, state in active.items():
+            counts[layer] += (one_hot @ state.float()).long().cpu()  # sums of 0 and 1: float32 is exact
     sizes = (index == classes).sum(1)
     found = {}
     for k, label in enumerate(labels):
@@ -292,7 +301,7 @@ def mine(
     return found
 
 
-def followers(naps: Mapping[int, NAP], model: nn.Module | Network, x: Tensor) -> Tensor:
+def followers(naps: Mapping[int, NAP], model: nn.Module, x: Tensor) -> Tensor:
     """Which inputs follow which patterns: (N, K) bool, a column for each pattern, in the dict's order.
 
     One pass through the network for all patterns.
@@ -310,7 +319,7 @@ def followers(naps: Mapping[int, NAP], model: nn.Module | Network, x: Tensor) ->
     return _violations(list(naps.values()), model, x) == 0
 
 
-def coverage(naps: Mapping[int, NAP], model: nn.Module | Network, x: Tensor, y: Tensor) -> Coverage:
+def coverage(naps: Mapping[int, NAP], model: nn.Module, x: Tensor, y: Tensor) -> Coverage:
     """How many samples of each class follow its pattern, and how many follow another's, several or none.
 
     Args:
@@ -357,66 +366,323 @@ def clashes(a: NAP, b: NAP) -> int:
     return sum(int(mask.sum()) for mask in _clashing(a, b))
 
 
+# --- minimal patterns ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Minimal:
+    """A pattern with few units fixed that is still sufficient, as `minimal` found it.
+
+    Attributes:
+        nap: the pattern. `sufficient` said True of this very pattern.
+        calls: how often `sufficient` was asked, the first question (about the whole pattern) included.
+        minimal: whether no unit of it can be spared: each was tried, and `sufficient` said False.
+        tried: the units that were tried so, a NAP coarser than `nap` (or equal to it, where `minimal`).
+        estimate: for "optimistic" the pattern that the adversarial examples suggest, else None. Where it
+            differs from `nap` it was not sufficient, and units were added until it was.
+    """
+
+    nap: NAP
+    calls: int
+    minimal: bool
+    tried: NAP
+    estimate: NAP | None = None
+
+    def __repr__(self) -> str:
+        minimal = "minimal" if self.minimal else "not known to be minimal"
+        return f"Minimal({self.nap.size} units, {minimal}, {self.calls} calls)"
+
+
+def minimal(
+    nap: NAP,
+    sufficient: Callable[[NAP], bool],
+    *,
+    method: str = "conservative",
+    max_calls: int | None = None,
+    generator: torch.Generator | None = None,
+    block: int = 1,
+    model: nn.Module | None = None,
+    x_adv: Tensor | None = None,
+) -> Minimal:
+    """Open as many units of a pattern as can be, so that what is proved for it stays proved.
+
+    "conservative" asks for one unit after the other whether it can be spared. What is left is minimal: no
+    unit of it can be opened, though another minimal pattern may be smaller. It takes a call for each unit
+    of `nap`. With `block=k` the first question is about k units together, which are halved if they cannot
+    all be spared: the same result, in fewer calls where most can be.
+
+    "statistical" keeps every unit with a chance theta, drawn at random, and goes on from the sample if that
+    is sufficient. A sample that is lowers theta and one that is not raises it, by so much that about one in
+    e succeeds: that costs O(s log n) calls for a minimal pattern of s units out of n. When theta is so high
+    that units go one at a time, what is left turns out to be minimal.
+
+    "optimistic" looks at adversarial examples first, and keeps the units that one of them at least has the
+    other way than the pattern. One call tells whether this estimate is sufficient. If it is not, it is no
+    result: other units are added, each time as many as there are already, until it is.
+
+    All three take it that a finer pattern than a sufficient one is sufficient. For proofs that is so. Where
+    a proof may also run out of time, `nap` is still proved, and only `minimal` depends on the time limit.
+
+    Args:
+        nap: a pattern that is sufficient.
+        sufficient: asked of a pattern, answers True or False; usually whether `verify.certify` has proved
+            something of the inputs that follow it.
+        method: "conservative", "statistical" or "optimistic".
+        max_calls: when to stop asking; then the best pattern so far is returned.
+        generator: "statistical" draws from it (default: torch's own generator). The others go through the
+            units in a random order with it, and without it in their order, the first layer first.
+        block: "conservative" asks about so many units together at first.
+        model, x_adv: "optimistic" looks at the states of this network at these inputs (M, *input_shape).
+
+    Returns:
+        A `Minimal`.
+
+    Raises:
+        ValueError: a pattern that is not sufficient to begin with; another method; "optimistic" without
+            model and x_adv, or another method with them; max_calls or block < 1.
+        TypeError: `sufficient` answers something other than True or False.
+
+    Source: Geng et al. 2024, "Learning minimal neural specifications" (arXiv 2404.04662), where they are
+    called Coarsen, StochCoarsen and OptAdvPrune. The chance of one in e: Liang, Tripp & Naik 2011,
+    "Learning minimal abstractions", where it is derived for program analyses.
+
+    Example:
+        >>> whole = NAP((torch.ones(6, dtype=torch.bool),), (torch.zeros(6, dtype=torch.bool),))
+        >>> found = minimal(whole, lambda nap: bool(nap.active[0][2] and nap.active[0][4]))
+        >>> found, found.nap.active[0].int()
+        (Minimal(2 units, minimal, 7 calls), tensor([0, 0, 1, 0, 1, 0], dtype=torch.int32))
+
+    Used in lesson 13.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"expected method to be one of {', '.join(_METHODS)}, got {method!r}.")
+    if (method == "optimistic") != (model is not None and x_adv is not None):
+        raise ValueError(
+            'method="optimistic" needs a model and adversarial examples x_adv, and the other methods neither.'
+        )
+    for name, value in (("max_calls", max_calls), ("block", block)):
+        if value is not None and value < 1:
+            raise ValueError(f"expected {name} >= 1, got {value}.")
+    search = _Search(nap, sufficient, max_calls)
+    if not search.accepts(nap):
+        raise ValueError(
+            "the pattern is not sufficient to begin with, and then no coarser one is. "
+            "Start from one that fixes more units: a smaller delta, or `of` one input."
+        )
+    estimate = None
+    if method == "conservative":
+        for units in search.in_order(generator).split(block):
+            _drop(search, units)
+    elif method == "statistical":
+        _sample(search, generator)
+    else:
+        estimate = _flipped(nap, model, x_adv)
+        _grow(search, estimate, generator)
+    left = search.pattern(search.kept)
+    tried = search.pattern(search.kept & search.needed)
+    return Minimal(left, search.calls, left.size == tried.size, tried, estimate)
+
+
+_METHODS = ("conservative", "statistical", "optimistic")
+
+
+class _Search:
+    """The smallest sufficient pattern so far, as a mask over all units of all layers in a row."""
+
+    def __init__(self, nap: NAP, sufficient: Callable[[NAP], bool], max_calls: int | None):
+        self.nap, self.sufficient, self.max_calls, self.calls = nap, sufficient, max_calls, 0
+        self.kept = torch.cat([*nap.fixed, torch.zeros(0, dtype=torch.bool)])
+        self.needed = torch.zeros_like(self.kept)
+
+    @property
+    def spent(self) -> bool:
+        return self.max_calls is not None and self.calls >= self.max_calls
+
+    def pattern(self, kept: Tensor) -> NAP:
+        return self.nap.keep(kept.split(list(self.nap.units)))
+
+    def in_order(self, generator: torch.Generator | None) -> Tensor:
+        units = self.kept.nonzero()[:, 0]
+        return units if generator is None else units[torch.randperm(len(units), generator=generator)]
+
+    def accepts(self, nap: NAP) -> bool:
+        self.calls += 1
+        answer = self.sufficient(nap)
+        if not isinstance(answer, bool | np.bool_):
+            raise TypeError(
+                f"expected `sufficient` to answer True or False, got {type(answer).__name__}. "
+                'Of a certificate, for example, return certificate.status == "verified".'
+            )
+        return bool(answer)
+
+    def tries(self, kept: Tensor) -> bool:
+        """Go on from these units if they are sufficient. If they are not and lack one unit, it is needed."""
+        missing = (self.kept & ~kept).nonzero()[:, 0]
+        if self.accepts(self.pattern(kept)):
+            self.kept = kept
+            return True
+        if len(missing) == 1:
+            self.needed[missing] = True
+        return False
+
+    def drops(self, units: Tensor) -> bool:
+        return self.tries(self.kept.index_fill(0, units, False))
+
+
+def _drop(search: _Search, units: Tensor, hopeless: bool = False) -> bool:
+    """Drop all of these units that can be. `hopeless`: it is known that not all can be at once."""
+    if not hopeless:
+        if search.spent:
+            return False
+        if search.drops(units):
+            return True
+    if len(units) == 1:
+        search.needed[units] = True
+        return False
+    left, right = units.tensor_split(2)
+    dropped = _drop(search, left)
+    _drop(search, right, hopeless=dropped)  # without the left half, dropping the right one was just refused
+    return False
+
+
+def _sample(search: _Search, generator: torch.Generator | None) -> None:
+    """Draw samples of the units until each that is left is known to be needed."""
+    guess = 1.0  # of how many units of those left are needed: all of them stay with a chance of theta^guess
+    while not search.spent:
+        units = (search.kept & ~search.needed).nonzero()[:, 0]
+        if not len(units):
+            return
+        theta = exp(-1 / guess)  # then theta^guess = 1/e
+        out = units[torch.rand(len(units), generator=generator) >= theta]
+        if not len(out):
+            out = units[torch.randint(len(units), (1,), generator=generator)]
+        # Where one sample in e succeeds, these two steps cancel on average.
+        step = 1 / 2 if search.drops(out) else 2 ** (1 / (e - 1))
+        guess = min(max(guess * step, 0.1), len(units))
+
+
+def _flipped(nap: NAP, model: nn.Module, x_adv: Tensor) -> NAP:
+    """The units of the pattern that are the other way at one of the inputs at least."""
+    _check_fits(nap, _network(model, x_adv))
+    if not len(x_adv):
+        raise ValueError("expected at least one adversarial example in x_adv, got none.")
+    found = states(model, x_adv)
+    triples = zip(nap.active, nap.inactive, found, strict=True)
+    return nap.keep([a & ~s.cpu().all(0) | i & s.cpu().any(0) for a, i, s in triples])
+
+
+def _grow(search: _Search, estimate: NAP, generator: torch.Generator | None) -> None:
+    """Ask about the estimate, then about twice as many units, until they are sufficient."""
+    rest = search.in_order(generator)
+    kept = torch.cat([*estimate.fixed, torch.zeros(0, dtype=torch.bool)])
+    rest = rest[~kept[rest]]
+    while len(rest) and not search.spent and not search.tries(kept):
+        n = max(1, int(kept.sum()))
+        kept, rest = kept.index_fill(0, rest[:n], True), rest[n:]
+
+
 # --- one pass through the network ---------------------------------------------------------------------------
 
 
-def _network(model: nn.Module | Network, x: Tensor) -> Network:
+def _network(model: nn.Module, x: Tensor) -> Network:
+    """The model as it is read, in float64."""
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
-    network = model
-    if not isinstance(model, Network):
-        network = trace(model, shape_of_sample(model, tuple(x.shape[1:])))
+    network = trace(with_float64(model), shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
     if not network.units:
         raise ValueError("the network has no ReLU or other unit that switches: there is no pattern to it.")
+    network.check_input(x[:0])
     return network
 
 
-def _network_at_one(model: nn.Module | Network, x: Tensor) -> tuple[Network, Tensor]:
-    """The network, and its one input as a batch."""
-    if isinstance(x, Tensor) and (x.dim() < 2 or len(x) != 1):
-        x = x[None]
-    try:
-        network = _network(model, x)
-    except ValueError:  # a picture of one channel looks like a batch of one
-        if x.dim() != 3:
-            raise
-        network, x = _network(model, x[None]), x[None]
-    if tuple(x.shape) == network.input_shape:
-        x = x[None]
-    if len(x) == 1 and tuple(x[0].shape[1:]) == network.input_shape:
-        raise ValueError(f"expected one input, got {len(x[0])}. Take one of them, x[i].")
-    return network, x
+def _network_at_one(model: nn.Module, x: Tensor) -> tuple[Network, Tensor]:
+    """The model as it is read, and its one input as a batch."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"expected a torch tensor, one input, got {type(x).__name__}. Use torch.as_tensor(x)."
+        )
+    if x.dim() > 1:
+        try:
+            network = _network(model, x)
+        except ValueError:
+            pass  # then it is no batch
+        else:
+            if len(x) != 1:
+                raise ValueError(f"expected one input, got {len(x)}. Take one of them, x[i].")
+            return network, x
+    return _network(model, x[None]), x[None]
+
+
+def _chunks(
+    network: Network, x: Tensor, layers: Iterable[int], batch: int = 1000
+) -> Iterator[tuple[slice, dict[int, Tensor]]]:
+    """Chunk by chunk: which rows, and for each of the layers whether its units are active, (rows, units)."""
+    if batch < 1:
+        raise ValueError(f"expected batch >= 1, the number of samples at a time, got {batch}.")
+    layers, x = sorted(layers), x.detach()
+    size = max(1, min(batch, _VALUES // max(network.units)))
+    fast = network.to(torch.float32) if len(x) > _SAMPLE else None
+    rounding = _rounding(fast, network, x, layers, size) if fast else {}
+    for first in range(0, len(x), size):
+        rows = slice(first, min(first + size, len(x)))
+        if fast is None:
+            yield rows, {layer: z > 0 for layer, z in _pre_activations(network, x[rows], layers)}
+        else:
+            yield rows, _active(fast, network, x[rows], layers, rounding)
+
+
+def _active(
+    fast: Network, exact: Network, x: Tensor, layers: list[int], rounding: dict[int, float]
+) -> dict[int, Tensor]:
+    """The states in float32, and those of rows that it leaves in doubt in float64."""
+    active, scale = {}, _largest(x.to(fast.device, fast.dtype))
+    doubtful = torch.zeros_like(scale, dtype=torch.bool)
+    for layer, z in _pre_activations(fast, x, layers):
+        low, high = z.abs().aminmax(dim=1)
+        scale = torch.maximum(scale, high)
+        doubtful |= low <= rounding[layer] * scale
+        active[layer] = z > 0
+    which = doubtful.nonzero()[:, 0]
+    if len(which):
+        for layer, z in _pre_activations(exact, x[which.to(x.device)], layers):
+            active[layer][which] = z > 0
+    return active
+
+
+def _rounding(fast: Network, exact: Network, x: Tensor, layers: list[int], size: int) -> dict[int, float]:
+    """From which |z| on float32's sign is sure, by layer, in units of the largest value of the row so far."""
+    sample = x[torch.linspace(0, len(x) - 1, min(_SAMPLE, size), device=x.device).long()]
+    found, scale = {}, _largest(sample.to(exact.device, exact.dtype))
+    both = (_pre_activations(network, sample, layers) for network in (fast, exact))
+    for (layer, z), (_, precise) in zip(*both, strict=True):
+        scale = torch.maximum(scale, _largest(precise))
+        error = _largest(z - precise)
+        at_least = torch.finfo(fast.dtype).eps * _largest(precise)
+        found[layer] = _SAFETY * float((torch.maximum(error, at_least) / scale.clamp_min(1e-300)).max())
+    return found
 
 
 @torch.no_grad()
-def _pre_activations(
-    network: Network, x: Tensor, layers: set[int], batch: int = 1000
-) -> Iterator[tuple[slice, int, Tensor]]:
-    """Chunk by chunk and layer by layer: the rows, the layer, and z (rows, units) on the network's device."""
+def _pre_activations(network: Network, x: Tensor, layers: list[int]) -> Iterator[tuple[int, Tensor]]:
+    """The pre-activations (N, units) of these layers in turn. What comes after the last is not computed."""
     if not layers:
         return
-    if batch < 1:
-        raise ValueError(f"expected batch >= 1, the number of samples at a time, got {batch}.")
-    size = max(1, min(batch, _VALUES // max(network.units)))
-    network.check_input(x[:0])
-    for first in range(0, len(x), size):
-        rows = slice(first, min(first + size, len(x)))
-        values = {0: network.check_input(x[rows].detach())}
-        for step in network.walk(values):
-            if step.layer in layers:
-                yield rows, step.layer, values[step.inputs[0]].flatten(1)
-            if step.layer == max(layers):
-                break  # what comes later decides nothing
+    values = {0: network.check_input(x)}
+    for step in network.walk(values):
+        if step.layer in layers:
+            yield step.layer, values[step.inputs[0]].flatten(1)
+        if step.layer == layers[-1]:
+            return
 
 
-def _violations(naps: list[NAP], model: nn.Module | Network, x: Tensor) -> Tensor:
+def _largest(rows: Tensor) -> Tensor:
+    return rows.flatten(1).abs().amax(1)
+
+
+def _violations(naps: list[NAP], model: nn.Module, x: Tensor) -> Tensor:
     network = _network(model, x)
     for nap in naps:
-        if nap.units != network.units:
-            raise ValueError(
-                f"the pattern is of layers of {nap.units} units, the model's layers have {network.units}. "
-                "Is it the network the pattern was mined in?"
-            )
+        _check_fits(nap, network)
     found = torch.zeros(len(x), len(naps), dtype=torch.int64, device=x.device)
     if not naps:
         return found
@@ -426,9 +692,10 @@ def _violations(naps: list[NAP], model: nn.Module | Network, x: Tensor) -> Tenso
         torch.stack([nap.inactive[k].float() - nap.active[k].float() for nap in naps], 1).to(network.device)
         for k in range(len(network.units))
     ]
-    asked = {k for k, weights in enumerate(wanted) if weights.any()}
-    for rows, layer, z in _pre_activations(network, x, asked):
-        found[rows] += ((z > 0).float() @ wanted[layer]).long().to(x.device)
+    asked = [k for k, weights in enumerate(wanted) if weights.any()]
+    for rows, active in _chunks(network, x, asked):
+        for layer, state in active.items():
+            found[rows] += (state.float() @ wanted[layer]).long().to(x.device)
     return found
 
 
@@ -463,6 +730,14 @@ def _check_alike(a: NAP, b: NAP) -> None:
     if a.units != b.units:
         raise ValueError(
             f"the patterns are of different networks: layers of {a.units} and of {b.units} units."
+        )
+
+
+def _check_fits(nap: NAP, network: Network) -> None:
+    if nap.units != network.units:
+        raise ValueError(
+            f"the pattern is of layers of {nap.units} units, the model's layers have {network.units}. "
+            "Is it the network the pattern was mined in?"
         )
 
 
