@@ -1,0 +1,271 @@
+"""The cascade: bounds, a walk, linear programs, a mixed-integer program; each settles what it can.
+
+Counterexamples of every stage are run through the model before they count.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from minigrok.networks import Network
+from minigrok.verify._affine import Affine
+from minigrok.verify._bounds import Empty, Region
+from minigrok.verify._program import Expressions, exact, relaxation, tighten
+from minigrok.verify._walk import Rooms
+
+SLACK = 1e-5  # a counterexample keeps this distance from the walls of its pattern, so that float32 agrees
+GOAL = 1e-3  # a climb stops at this margin: clearly misclassified
+
+
+@dataclass
+class Question:
+    """A region of a network, with what every stage of the cascade needs."""
+
+    model: nn.Module | Network
+    network: Network
+    maps: list[Affine]
+    low: np.ndarray
+    high: np.ndarray
+    phases: list[np.ndarray]
+    tol: float
+    deadline: float
+    starts: Sequence[np.ndarray] = ()  # inputs from which a walk may begin
+
+    def left(self) -> float:
+        return self.deadline - time.perf_counter()
+
+    def follows(self, x: np.ndarray) -> Tensor | None:
+        """x as the model takes it, if there it lies in the box and has the demanded phases (active: z > 0)."""
+        point = self._rounded_inside(x)
+        if point is None:
+            return None
+        for z, phase in zip(self.network.pre_activations(point[None]), self.phases, strict=True):
+            active = (z[0] > 0).cpu().numpy()
+            if (~active[phase > 0]).any() or active[phase < 0].any():
+                return None
+        return point
+
+    def counterexample(self, x: np.ndarray, label: int, rival: int) -> tuple[Tensor, float] | None:
+        """x and its margin, if the model itself prefers the rival there and all demands are met."""
+        point = self.follows(x)
+        if point is None:
+            return None
+        with torch.no_grad():
+            outputs = self.model(point[None]).flatten().double()
+        margin = float(outputs[rival] - outputs[label])
+        return (point, margin) if margin > 0 else None
+
+    def _rounded_inside(self, x: np.ndarray) -> Tensor | None:
+        dtype = torch.empty(0, dtype=self.network.dtype).numpy().dtype
+        low, high = self.low.astype(dtype), self.high.astype(dtype)
+        low = np.where(low < self.low, np.nextafter(low, np.inf, dtype=dtype), low)
+        high = np.where(high > self.high, np.nextafter(high, -np.inf, dtype=dtype), high)
+        if (low > high).any():
+            return None
+        point = torch.from_numpy(np.clip(x.astype(dtype), low, high))
+        return point.reshape(self.network.input_shape).to(self.network.device)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the cascade found; `x` is an input of the region ("inside") or a counterexample ("falsified")."""
+
+    status: str
+    stage: str
+    x: Tensor | None = None
+    rival: int | None = None
+    margin: float = float("inf")
+    note: str = ""
+
+
+def certify(question: Question, label: int, rivals: Sequence[int]) -> Found:
+    """Is the output of the label larger than that of every rival, on the whole region?"""
+    try:
+        return _Cascade(question, label, rivals).run()
+    except Empty as empty:
+        return Found("empty", empty.stage)
+
+
+def inside(question: Question) -> Found:
+    """Status "inside" with an input of the region, "empty", or "unknown"."""
+    try:
+        return _Cascade(question, 0, []).witness()
+    except Empty as empty:
+        return Found("empty", empty.stage)
+
+
+class _Cascade:
+    def __init__(self, question: Question, label: int, rivals: Sequence[int]):
+        self.question, self.label = question, label
+        self.region = Region.of(question.maps, question.low, question.high, question.phases)
+        self.rooms = Rooms(self.region)
+        self.open = dict.fromkeys(rivals, np.inf)  # what is not proved, with its upper bound
+        self.top, self.stage = (
+            -np.inf,
+            "bounds",
+        )  # the largest proved bound of the others, and what proved last
+        self.inside: np.ndarray | None = None  # an input of the region, checked
+        self.note = ""
+
+    def run(self) -> Found:
+        self._bound()
+        falsified = self._walk()
+        stages = {"lp": self._relax, "bounds": self._tighten, "milp": self._search}
+        for stage, settle in stages.items():
+            if falsified or not self.open or self.question.left() <= 0:
+                break
+            falsified = settle()
+        if falsified:
+            return falsified
+        if self.open:
+            return Found("unknown", "", margin=max(self.top, *self.open.values()), note=self.note or _LATE)
+        return self._verified()
+
+    def witness(self) -> Found:
+        """An input of the region: known, by a walk, or by the mixed-integer program."""
+        if self.inside is None:
+            self._enter()
+        if self.inside is None:
+            program = exact(self.region, np.zeros(self._size()), -1.0)
+            answer = program.maximise(np.zeros(program.size), seconds=self.question.left())
+            if answer.status == "infeasible":
+                raise Empty("milp")
+            if answer.x is not None:
+                self._enter(answer.x[: len(self.region.low)])
+        if self.inside is None:
+            late = self.question.left() <= 0
+            return Found("unknown", "", note=_LATE if late else "all inputs found lie on the pattern's walls")
+        return Found("inside", "walk", self.question.follows(self.inside))
+
+    def _verified(self) -> Found:
+        found = self.witness()
+        if found.status == "unknown":
+            note = "no counterexample exists, but no input of the region was found either: " + found.note
+            return Found("unknown", "", margin=self.top, note=note)
+        return Found("verified", self.stage, margin=self.top)
+
+    def _close(self, rival: int, bound: float, stage: str) -> None:
+        self.open[rival] = min(self.open[rival], bound)
+        if self.open[rival] < -self.question.tol:
+            self.top, self.stage = max(self.top, self.open.pop(rival)), stage
+
+    def _bound(self) -> None:
+        rivals = list(self.open)
+        if rivals:
+            _, most = self.region.linear_bounds(self._margin(rivals))
+            for rival, bound in zip(rivals, most.tolist(), strict=True):
+                self._close(rival, bound, "bounds")
+
+    def _enter(self, *more: np.ndarray) -> None:
+        """Look for an input of the region among those given, and by a walk from them."""
+        middle = (self.region.low + self.region.high) / 2
+        for x in (*more, *self.question.starts):
+            if self.question.follows(x) is not None:
+                self.inside = x
+                return
+        for x in (*more, *self.question.starts[:3], middle):
+            found = self.rooms.enter(x, slack=SLACK, deadline=self.question.deadline)
+            if found is not None and self.question.follows(found) is not None:
+                self.inside = found
+                return
+
+    def _walk(self) -> Found | None:
+        if self.open:
+            self._enter()
+        if self.inside is None:
+            return None
+        for rival in sorted(self.open, key=self.open.get, reverse=True):
+            falsified = self._climb(self.inside, rival, "walk")
+            if falsified:
+                return falsified
+        return None
+
+    def _climb(self, x: np.ndarray, rival: int, stage: str) -> Found | None:
+        """A walk from x; a counterexample if the model agrees that it is one."""
+        margin = self._margin([rival])
+        deadline = self.question.deadline
+        top, value = self.rooms.climb(x, margin, goal=GOAL, slack=SLACK, deadline=deadline)
+        if value > 0:
+            return self._checked(top, rival, stage)
+        return None
+
+    def _checked(self, x: np.ndarray, rival: int, stage: str) -> Found | None:
+        found = self.question.counterexample(x, self.label, rival)
+        return Found("falsified", stage, found[0], rival, found[1]) if found else None
+
+    def _relax(self) -> Found | None:
+        """The linear relaxation, for each rival; its best input is tried as it is, and as a start."""
+        program, found = relaxation(self.region, len(self.region.maps))
+        for rival in sorted(self.open, key=self.open.get, reverse=True):
+            row, constant = self._row(found, rival)
+            answer = program.maximise(row, constant, seconds=self.question.left())
+            if answer.status == "infeasible":
+                raise Empty("lp")
+            if answer.status != "optimal":
+                return None
+            self._close(rival, answer.bound, "lp")
+            if rival in self.open:
+                x = answer.x[: len(self.region.low)]
+                falsified = self._checked(x, rival, "lp") or self._climb_from(x, rival, "walk")
+                if falsified:
+                    return falsified
+        return None
+
+    def _climb_from(self, x: np.ndarray, rival: int, stage: str) -> Found | None:
+        entered = self.rooms.enter(x, slack=SLACK, deadline=self.question.deadline)
+        if entered is None:
+            return None
+        if self.inside is None and self.question.follows(entered) is not None:
+            self.inside = entered
+        return self._climb(entered, rival, stage)
+
+    def _tighten(self) -> Found | None:
+        try:
+            tighten(self.region, self.question.deadline)
+        except Empty:
+            raise Empty("lp") from None
+        self.rooms = Rooms(self.region)
+        return self._relax() if self.question.left() > 0 else None
+
+    def _search(self) -> Found | None:
+        """The mixed-integer program, for each rival: no input within tolerance of a tie is a proof."""
+        for rival in list(self.open):
+            row, constant = self._row(Expressions.of(self.region, len(self.region.maps)), rival)
+            tol = self.question.tol
+            program = exact(self.region, row, -tol - constant)
+            padded = np.concatenate([row, np.zeros(program.size - len(row))])
+            answer = program.maximise(padded, constant, seconds=self.question.left(), target=GOAL)
+            if answer.status == "infeasible":
+                self._close(rival, np.nextafter(-tol, -np.inf), "milp")
+                continue
+            if answer.x is not None:
+                falsified = self._climb_from(answer.x[: len(self.region.low)], rival, "milp")
+                if falsified:
+                    return falsified
+                self.note = (
+                    "what the program found is too close to a tie, or to a wall, for the model to agree"
+                )
+            self.open[rival] = min(self.open[rival], answer.bound)
+        return None
+
+    def _margin(self, rivals: Sequence[int]) -> Affine:
+        """Outputs of the rivals less that of the label."""
+        last, label = self.question.maps[-1], self.label
+        parts = {s: part[rivals] - part[label] for s, part in last.parts.items()}
+        return Affine(last.bias[rivals] - last.bias[label], parts)
+
+    def _row(self, found: Expressions, rival: int) -> tuple[np.ndarray, float]:
+        """The same for one rival, over the program's variables."""
+        rows, constants = found.rows[-1], found.constants[-1]
+        return rows[rival] - rows[self.label], float(constants[rival] - constants[self.label])
+
+    def _size(self) -> int:
+        n_undecided = sum(int(undecided.sum()) for undecided in self.rooms.undecided)
+        return len(self.region.low) + n_undecided
+
+
+_LATE = "the time was up"
