@@ -39,7 +39,7 @@ class Question:
         return self.deadline - time.perf_counter()
 
     def follows(self, x: np.ndarray) -> Tensor | None:
-        """x as the model takes it, if there it lies in the box and has the demanded phases (active: z > 0)."""
+        """x as the model takes it, if it then lies in the box and has the demanded phases (active: z > 0)."""
         point = self._rounded_inside(x)
         if point is None:
             return None
@@ -72,7 +72,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Found:
-    """What the cascade found; `x` is an input of the region ("inside") or a counterexample ("falsified")."""
+    """What the cascade found; `x` is an input of the region, or a counterexample if "falsified"."""
 
     status: str
     stage: str
@@ -114,8 +114,7 @@ class _Cascade:
     def run(self) -> Found:
         self._bound()
         falsified = self._walk()
-        stages = {"lp": self._relax, "bounds": self._tighten, "milp": self._search}
-        for stage, settle in stages.items():
+        for settle in (self._relax, self._tighten, self._search):
             if falsified or not self.open or self.question.left() <= 0:
                 break
             falsified = settle()

@@ -222,13 +222,14 @@ def largest_eps(
         timeout: seconds for each radius; the other arguments are those of `certify`.
 
     Returns:
-        A `LargestEps`. A counterexample nearer than the radius that was asked for narrows the bracket at once.
+        A `LargestEps`. A counterexample nearer than the radius that was tried narrows the bracket at once.
 
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
         >>> with torch.no_grad():  # output 0 is max(x, 0), output 1 is max(0.5 - x, 0): they meet at 0.25
-        ...     _ = net[0].weight.copy_(torch.tensor([[1.0], [-1]])), net[0].bias.copy_(torch.tensor([0, 0.5]))
+        ...     _ = net[0].weight.copy_(torch.tensor([[1.0], [-1]]))
+        ...     _ = net[0].bias.copy_(torch.tensor([0, 0.5]))
         ...     _ = net[2].weight.copy_(torch.eye(2)), net[2].bias.zero_()
         >>> found = largest_eps(net, 0, torch.tensor([0.6]))
         >>> found.eps <= 0.35 <= found.refuted
@@ -353,7 +354,7 @@ def _phases(network: Network, patterns: list[NAP]) -> list[np.ndarray]:
     for nap in patterns:
         if nap.units != network.units:
             raise ValueError(
-                f"the pattern is of a network with layers of {nap.units} units, this one has {network.units}. "
+                f"the pattern is of a network with {nap.units} units, this one has {network.units}. "
                 "Mine the pattern from this network."
             )
         for phase, active, inactive in zip(phases, nap.active, nap.inactive, strict=True):

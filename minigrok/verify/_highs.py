@@ -55,7 +55,7 @@ class Program:
     def maximise(
         self, cost: np.ndarray, constant: float = 0.0, *, seconds: float, target: float | None = None
     ) -> Answer:
-        """The largest cost @ x + constant; or stop at the first x of a mixed-integer program that reaches the target."""
+        """The largest cost @ x + constant; a program with integers may stop where it reaches the target."""
         # HiGHS holds the limit against the time of all runs of this program together.
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
         if target is not None:
