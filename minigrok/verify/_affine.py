@@ -1,5 +1,6 @@
 """A ReLU network as what a program needs: one affine map in front of every layer of units."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ class Affine:
     bias: np.ndarray  # (n,)
     parts: dict[int, np.ndarray]  # source: (n, size of the source)
 
+    def __call__(self, values: dict[int, np.ndarray]) -> np.ndarray:
+        """z where the sources have these values."""
+        return self.bias + sum(part @ values[source] for source, part in self.parts.items())
+
     @property
     def size(self) -> int:
         return len(self.bias)
@@ -42,6 +47,15 @@ def read(model: nn.Module | Network, input_shape: tuple[int, ...] | None = None)
     if "_affine_maps" not in network.__dict__:  # a network is frozen: read once, kept with it
         object.__setattr__(network, "_affine_maps", _read(network.to(torch.float64)))
     return network.__dict__["_affine_maps"]
+
+
+def pre_activations(maps: Sequence[Affine], x: np.ndarray) -> list[np.ndarray]:
+    """z of every layer of units at one input (d,)."""
+    values, found = {INPUT: x}, []
+    for layer, target in enumerate(maps[:-1]):
+        found.append(target(values))
+        values[layer] = np.maximum(found[-1], 0)
+    return found
 
 
 def _read(network: Network) -> list[Affine]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minigrok.networks import Network
-from minigrok.verify._affine import Affine
+from minigrok.verify._affine import Affine, pre_activations
 from minigrok.verify._bounds import Empty, Region
 from minigrok.verify._program import Expressions, exact, relaxation, tighten
 from minigrok.verify._walk import Rooms
@@ -39,14 +39,18 @@ class Question:
         return self.deadline - time.perf_counter()
 
     def follows(self, x: np.ndarray) -> Tensor | None:
-        """x as the model takes it, if it then lies in the box and has the demanded phases (active: z > 0)."""
+        """x as the model takes it, if it is then in the box and follows, in its precision and in float64."""
         point = self._rounded_inside(x)
         if point is None:
             return None
-        for z, phase in zip(self.network.pre_activations(point[None]), self.phases, strict=True):
-            active = (z[0] > 0).cpu().numpy()
-            if (~active[phase > 0]).any() or active[phase < 0].any():
-                return None
+        exactly = point.flatten().double().cpu().numpy()
+        as_the_model = self.network.pre_activations(point[None])
+        for z, precise, phase in zip(
+            as_the_model, pre_activations(self.maps, exactly), self.phases, strict=True
+        ):
+            for active in ((z[0] > 0).cpu().numpy(), precise > 0):
+                if (~active[phase > 0]).any() or active[phase < 0].any():
+                    return None
         return point
 
     def counterexample(self, x: np.ndarray, label: int, rival: int) -> tuple[Tensor, float] | None:

@@ -31,6 +31,7 @@ def solve(
     objective: Objective | None,
     *,
     timeout: float,
+    slack: float = 0.0,
 ) -> tuple[str, np.ndarray | None]:
     """Ask Marabou for an input of the region with c @ output + d >= 0.
 
@@ -40,6 +41,7 @@ def solve(
         phases: for each layer (units,): 1 where z >= 0 is demanded, -1 where z <= 0, 0 where nothing is.
         objective: (c, d), or None when any input of the region will do.
         timeout: seconds for everything, the start of the process (about 0.2 s) included.
+        slack: the distance from zero that is demanded, z >= slack or z <= -slack.
 
     Returns:
         ("sat", x (d,)), ("unsat", None) or ("timeout", None). Marabou computes in floating point: x holds
@@ -51,12 +53,19 @@ def solve(
 
     Source: the encoding of the programs beside Geng et al. 2023, "Towards Reliable Neural Specifications".
     """
-    status, x, _ = solve_timed(maps, low, high, phases, objective, timeout=timeout)
+    status, x, _ = solve_timed(maps, low, high, phases, objective, timeout=timeout, slack=slack)
     return status, x
 
 
 def solve_timed(
-    maps: "list[Affine]", low: Any, high: Any, phases: Any, objective: Any, *, timeout: float
+    maps: "list[Affine]",
+    low: Any,
+    high: Any,
+    phases: Any,
+    objective: Any,
+    *,
+    timeout: float,
+    slack: float = 0.0,
 ) -> tuple[str, np.ndarray | None, float]:
     """What `solve` returns, and the processor seconds inside Marabou alone, without start and encoding."""
     if importlib.util.find_spec("maraboupy") is None:
@@ -65,7 +74,7 @@ def solve_timed(
             "are wheels for Python 3.8 to 3.11 on Linux x86-64 and Intel Macs), or leave solver='cascade'."
         )
     layers = [(np.asarray(m.bias), {s: np.asarray(w) for s, w in m.parts.items()}) for m in maps]
-    query = pickle.dumps((layers, low, high, phases, objective, timeout))
+    query = pickle.dumps((timeout, (layers, low, high, phases, objective, slack)))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [sys.executable, "-P", __file__]
     limit = timeout if math.isfinite(timeout) else None
@@ -82,7 +91,7 @@ def solve_timed(
     return status, x, seconds
 
 
-def _encode(core: Any, layers: list, low: np.ndarray, high: np.ndarray, phases: Any, objective: Any) -> Any:
+def _encode(core: Any, layers: Any, low: Any, high: Any, phases: Any, objective: Any, slack: float) -> Any:
     """Inputs first, then for each layer its z and its ReLU(z), then the outputs."""
     sizes = [len(bias) for bias, _ in layers]
     firsts = np.cumsum([len(low), *(2 * n for n in sizes[:-1])]).tolist()  # of each layer's z, of the outputs
@@ -111,9 +120,9 @@ def _encode(core: Any, layers: list, low: np.ndarray, high: np.ndarray, phases: 
         for i in range(n):
             core.addReluConstraint(query, first + i, first + n + i)
             if phase[i] > 0:
-                query.setLowerBound(first + i, 0.0)
+                query.setLowerBound(first + i, slack)
             elif phase[i] < 0:
-                query.setUpperBound(first + i, 0.0)
+                query.setUpperBound(first + i, -slack)
                 query.setUpperBound(first + n + i, 0.0)
     for i in range(sizes[-1]):
         query.markOutputVariable(firsts[-1] + i, i)
@@ -126,7 +135,8 @@ def _encode(core: Any, layers: list, low: np.ndarray, high: np.ndarray, phases: 
 def _main() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what Marabou prints must not get into the answer
-    layers, low, high, phases, objective, timeout = pickle.load(sys.stdin.buffer)
+    timeout, question = pickle.load(sys.stdin.buffer)
+    _, low, high, *_ = question
     from maraboupy import MarabouCore  # not `Marabou`, which warns of parsers that nobody needs here
 
     options = MarabouCore.Options()
@@ -135,7 +145,7 @@ def _main() -> None:
         options._timeoutInSeconds = max(1, math.ceil(timeout))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(math.ceil(timeout) + 2)
-    query = _encode(MarabouCore, layers, low, high, phases, objective)
+    query = _encode(MarabouCore, *question)
     begin = time.process_time()
     status, found, _ = MarabouCore.solve(query, options, "")
     seconds = time.process_time() - begin

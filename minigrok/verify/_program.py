@@ -54,6 +54,8 @@ def relaxation(region: Region, n_layers: int) -> tuple[Program, Expressions]:
         low += [constant, np.full(len(z), -INFINITY)]
         high += [np.full(len(z), INFINITY), slope[:, 0] * (constant - least)]
         top.append(most)
+    if n_layers <= len(region.phases):  # the last map is a layer of units: its demands hold as well
+        _add_demands(region, found, n_layers - 1, rows, low, high)
     return _program(region, found, rows, low, high, top), found
 
 
@@ -89,7 +91,9 @@ def tighten(region: Region, deadline: float) -> None:
 
     Raises `Empty` where the relaxation shows that no input is left.
     """
-    for layer in range(1, len(region.maps) - 1):
+    for layer in range(len(region.phases)):
+        if layer == 0 and not region.open_demands[0].any():
+            continue  # on a mere box the first layer's bounds are exact
         units = np.flatnonzero(region.undecided(layer))
         program, found = relaxation(region, layer + 1)
         least, most = region.bounds[layer]

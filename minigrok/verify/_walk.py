@@ -34,7 +34,7 @@ class Rooms:
         """The active units at x, demanded phases taken as given (so x need not follow them)."""
         values, sides = {INPUT: x}, []
         for layer, undecided in enumerate(self.undecided):
-            z = value(self.region.maps[layer], values)
+            z = self.region.maps[layer](values)
             sides.append(np.where(undecided, z > 0, self.region.states(layer)[0]))
             values[layer] = np.where(sides[-1], z, 0)
         return sides
@@ -118,11 +118,6 @@ class Rooms:
         for layer, unit in zip(self.layers[walls], self.units[walls], strict=True):
             flipped[layer][unit] ^= True
         return flipped
-
-
-def value(target: Affine, values: dict[int, np.ndarray]) -> np.ndarray:
-    """z at the values of its sources."""
-    return target.bias + sum(part @ values[source] for source, part in target.parts.items())
 
 
 def _composed(target: Affine, values: dict[int, tuple[np.ndarray, np.ndarray]]):
