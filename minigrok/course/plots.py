@@ -893,3 +893,184 @@ def _step_axis(ax: Axes, steps: np.ndarray, xscale: str) -> None:
 def _plain(value: float, _position: int = 0) -> str:
     """1,000 rather than 10³."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,g}"
+
+
+# ---- activation patterns -----------------------------------------------------------------------------------
+
+
+def followed(
+    partition: Partition,
+    follow: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str],
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Axes:
+    """Draw which regions of the plane follow which patterns.
+
+    Args:
+        partition: what `regions.partition` returns.
+        follow: (F, K) bool, whether a region follows each of K patterns (`naps.followers` at its interior
+            point: inside a region no unit changes). A region that follows two or more is hatched.
+        ax: where to draw; None makes a new figure, with a legend.
+        names: of the K patterns.
+        points, labels: data (N, 2) and their classes (N,), one marker for each class.
+
+    Returns:
+        The Axes. White regions follow none.
+
+    Raises:
+        ValueError: `follow` or `names` that do not fit the partition.
+
+    Example:
+        >>> from minigrok import models
+        >>> from minigrok.regions import partition
+        >>> cut = partition(models.mlp([2, 4, 1]))
+        >>> ax = followed(cut, cut.interior_points[:, :1] > 0, names=["right half"])
+        >>> ax.get_aspect()
+        1.0
+
+    Used in lesson 12.
+    """
+    follow, alone = np.asarray(follow), ax is None
+    if follow.shape != (partition.n_regions, len(names)) or follow.dtype != bool:
+        raise ValueError(
+            f"expected follow ({partition.n_regions}, {len(names)}) bool, a row for each region and a column "
+            f"for each name, got {follow.dtype} {follow.shape}"
+        )
+    ax = _axes(ax, (5.0, 5.4))
+    several, handles = follow.sum(axis=1) > 1, []
+    kinds = [(name, follow[:, k] & ~several, k) for k, name in enumerate(names)]
+    for name, which, k in [*kinds, ("two or more", several, -1)]:
+        look = {"facecolor": PALETTE[k % len(PALETTE)], "alpha": 0.3 + 0.15 * (k % 2)}
+        look = {"facecolor": "#D9D9D9", "edgecolor": INK, "hatch": "////"} if k < 0 else look
+        closed = [Path(np.concatenate([p, p[:1]]), closed=True) for p in partition.polygons()]
+        if which.any():
+            whole = Path.make_compound_path(*(p for p, yes in zip(closed, which, strict=True) if yes))
+            ax.add_patch(PathPatch(whole, linewidth=0, zorder=0.5, **look))
+            handles.append(Patch(label=name, **look))
+    handles += _draw_lines(ax, partition, "layer")
+    handles += _draw_points(ax, *_checked_points(points, labels))
+    if alone:
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    return _plane_axes(ax, partition.box)
+
+
+def pattern_strips(
+    patterns: np.ndarray, units: Sequence[int], ax: Axes | None = None, **look: object
+) -> Axes:
+    """Draw patterns as strips: a row for each class, a cell for each unit, the layers side by side.
+
+    Args:
+        patterns: (K, sum of units) of 1 (must be active), -1 (must be inactive) and 0 (open).
+        units: how many units each layer has.
+        ax: where to draw; None makes a new figure.
+        **look: handed to `ax.set` (a title, a ylabel).
+
+    Returns:
+        The Axes. Active is dark, inactive blue, open white.
+
+    Raises:
+        ValueError: patterns that do not fit the layers, or other numbers than -1, 0 and 1.
+
+    Example:
+        >>> ax = pattern_strips(np.array([[1, -1, 0], [1, 0, 0]]), [2, 1])
+        >>> [text.get_text() for text in ax.texts]
+        ['layer 1', 'layer 2']
+
+    Used in lesson 12.
+    """
+    patterns = np.asarray(patterns)
+    if patterns.ndim != 2 or patterns.shape[1] != sum(units) or not np.isin(patterns, (-1, 0, 1)).all():
+        raise ValueError(
+            f"expected patterns (K, {sum(units)}) of -1, 0 and 1 for layers of {list(units)} units, "
+            f"got the shape {patterns.shape}"
+        )
+    ax = _axes(ax, (9.6, 0.9 + 0.24 * len(patterns)))
+    colours = mpl.colors.ListedColormap([PALETTE[6], "#FFFFFF", INK])
+    ax.imshow(patterns, cmap=colours, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+    ends = np.cumsum(units)
+    for layer, (end, n) in enumerate(zip(ends, units, strict=True)):
+        if layer:
+            ax.axvline(end - n - 0.5, color=PALETTE[1], linewidth=2.5)
+        ax.text(end - (n + 1) / 2, -0.8, f"layer {layer + 1}", ha="center", va="bottom", color=INK)
+    ax.set_yticks(np.arange(len(patterns) + 1) - 0.5, minor=True)
+    ax.grid(axis="y", which="minor", color=FRAME, linewidth=0.6)
+    ax.tick_params(which="both", length=0)
+    ax.set(yticks=range(len(patterns)), xticks=[], **look)
+    ax.spines[:].set(visible=True, color=FRAME)
+    return ax
+
+
+def against(
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]], ax: Axes | None = None, *, xlabel: str, ylabel: str
+) -> Axes:
+    """Draw one number of each sample against another, with the line on which they are equal.
+
+    Args:
+        groups: for each name x (n,) and y (n,), in the same unit.
+        ax: where to draw; None makes a new figure.
+        xlabel, ylabel: the axes' labels.
+
+    Returns:
+        The Axes, both with the same scale from 0.
+
+    Example:
+        >>> ax = against({"digits": ([0.1, 0.2], [0.4, 0.3])}, xlabel="radius", ylabel="distance")
+        >>> ax.get_xlim() == ax.get_ylim()
+        True
+
+    Used in lesson 12.
+    """
+    if not groups or any(np.shape(x) != np.shape(y) for x, y in groups.values()):
+        raise ValueError("expected for each group x (n,) and y (n,), such as {'digits': (radius, distance)}.")
+    ax = _axes(ax, (4.8, 4.4))
+    most = 1.05 * max(np.max(values) for pair in groups.values() for values in pair)
+    ax.fill_between([0, most], [0, most], color=MUTED, alpha=0.15, linewidth=0)
+    ax.plot([0, most], [0, most], color=MUTED, linestyle="-", linewidth=1)
+    for k, (name, (x, y)) in enumerate(groups.items()):
+        look = {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)], "alpha": 0.45}
+        ax.plot(x, y, linestyle="none", markersize=4, markeredgecolor="none", label=name, **look)
+    ax.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel=xlabel, ylabel=ylabel)
+    if len(groups) > 1:
+        ax.legend(loc="upper right")
+    return ax
+
+
+def scores(values: Mapping[str, Sequence[float]], columns: Sequence[str], ax: Axes | None = None) -> Axes:
+    """Draw a table of shares between 0 and 1 with the numbers in it, dark where they are low.
+
+    Args:
+        values: for the name of each row one number for each column.
+        columns: the names of the columns.
+        ax: where to draw; None makes a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> ax = scores({"softmax": [0.9, 0.3]}, ["mistakes", "strangers"])
+        >>> [text.get_text() for text in ax.texts]
+        ['0.90', '0.30']
+
+    Used in lesson 12.
+    """
+    table = np.array(list(values.values()), dtype=float)
+    if table.ndim != 2 or table.shape[1] != len(columns) or not ((table >= 0) & (table <= 1)).all():
+        raise ValueError(
+            f"expected rows of {len(columns)} numbers between 0 and 1, one for each column, "
+            f"got {dict(values)}"
+        )
+    ax = _axes(ax, (2.0 + 0.95 * len(columns), 0.9 + 0.42 * len(values)))
+    ax.imshow(table, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for i, j in np.ndindex(table.shape):
+        colour = "white" if table[i, j] < 0.55 else "black"
+        ax.text(j, i, f"{table[i, j]:.2f}", ha="center", va="center", color=colour)
+    ax.set(
+        xticks=range(len(columns)), xticklabels=columns, yticks=range(len(values)), yticklabels=list(values)
+    )
+    ax.xaxis.set(ticks_position="top", label_position="top")
+    ax.tick_params(length=0, labelcolor=INK)
+    ax.spines[:].set_visible(False)
+    return ax
