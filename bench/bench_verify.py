@@ -26,6 +26,7 @@ from minigrok.verify._affine import read
 NETS = {"64-32-32-10": [64, 32, 32, 10], "64-64-64-64-10": [64, 64, 64, 64, 10]}
 DELTAS = (1.0, 0.99, 0.95, 0.9, 0.8)
 RADII = (0.05, 0.1, 0.15, 0.2)
+SLOWER = 3  # a limit of processor seconds is this many seconds on the clock: other programs may be running
 HAS_MARABOU = importlib.util.find_spec("maraboupy") is not None
 
 
@@ -37,20 +38,30 @@ def trained(widths: list[int], digits: data.Digits) -> nn.Module:
     return model.eval()
 
 
+def ask_ours(limit: float, network: Network, label: int, **region: object) -> tuple[str, str, float]:
+    """Status, stage and processor seconds. A busy machine may take longer; what is late costs the limit."""
+    begin = time.process_time()
+    found = certify(network, label, timeout=SLOWER * limit, **region)
+    seconds = time.process_time() - begin
+    if found.status == "unknown" or seconds > limit:
+        return "unknown", "", limit
+    return found.status, found.stage, seconds
+
+
 # Whole box: every class's pattern against every other class.
 
 
 def whole_box(
-    name: str, network: Network, digits: data.Digits, limit: float, deltas: tuple, marabou: bool
+    name: str, model: nn.Module, digits: data.Digits, limit: float, deltas: tuple, marabou: bool
 ) -> None:
-    x, y, *_ = digits
+    network, (x, y, *_) = trace(model), digits
     print(f"{name}: no input of the whole box that follows the pattern of a class goes to another, 90 pairs")
     target = (
         "all decided, median at most 10 ms" if len(network.units) == 2 else "at least 90 % at delta >= .9"
     )
     print(f"  limit {limit:g} s each (target: {target})")
     for delta in deltas:
-        patterns = naps.mine(network, x, y, delta=delta)
+        patterns = naps.mine(model, x, y, delta=delta)
         ours: list[float] = []
         theirs: list[float] = []
         answers: dict[str, int] = {}
@@ -58,19 +69,18 @@ def whole_box(
         differ = 0
         for label, nap in patterns.items():
             samples = x[y == label]
-            start = samples[nap.follows(network, samples)][:3]
+            start = samples[nap.follows(model, samples)][:3]
             start = start if len(start) else samples[:3]
             for rival in patterns.keys() - {label}:
-                begin = time.process_time()
-                found = certify(network, label, nap=nap, rivals=[rival], timeout=limit, start=start)
-                ours.append(time.process_time() - begin)
-                answers[found.status] = answers.get(found.status, 0) + 1
-                stages[found.stage] = stages.get(found.stage, 0) + 1
+                status, stage, seconds = ask_ours(limit, network, label, nap=nap, rivals=[rival], start=start)
+                ours.append(seconds)
+                answers[status] = answers.get(status, 0) + 1
+                stages[stage] = stages.get(stage, 0) + 1
                 if marabou:
                     question = Question(network, label, [rival], nap, np.zeros(64), np.ones(64))
-                    status, seconds = question.ask_marabou(10 * limit)
+                    other, seconds = question.ask_marabou(limit)
                     theirs.append(seconds)
-                    differ += disagree(found.status, status)
+                    differ += disagree(status, other)
         decided = 1 - answers.get("unknown", 0) / len(ours)
         line = f"  delta {delta:4}: {100 * decided:5.1f} % decided, {spread(ours)}; {answers} by {stages}"
         print(line + (f"; Marabou {spread(theirs)}, {differ} disagreements" if theirs else ""), flush=True)
@@ -106,14 +116,14 @@ class Question:
             c[rival], c[self.label] = 1, -1
             left = max(limit - total, 0.01)
             status, x, seconds = _marabou.solve_timed(
-                maps, self.low, self.high, phases, (c, 0.0), timeout=left + 0.5
+                maps, self.low, self.high, phases, (c, 0.0), timeout=SLOWER * left + 1
             )
-            total += min(seconds, left)
+            total += seconds
+            if status == "timeout" or total > limit:
+                return "unknown", limit
             if status == "sat":
                 self.check(x, c)
                 return "falsified", total
-            if status == "timeout" or total >= limit:
-                return "unknown", limit
         return "verified", total
 
     def check(self, x: np.ndarray, c: np.ndarray) -> None:
@@ -130,17 +140,18 @@ class Question:
             )
 
 
-def images_of(network: Network, digits: data.Digits, nap: dict | None, n: int) -> Tensor:
+def images_of(model: nn.Module, digits: data.Digits, nap: dict | None, n: int) -> Tensor:
     """The first n images that are classified correctly and follow their pattern, test images first."""
     x = torch.cat([digits.x_test, digits.x_train])
     y = torch.cat([digits.y_test, digits.y_train])
-    good = network(x).argmax(1) == y
+    good = model(x).argmax(1) == y
     if nap is not None:
-        good &= naps.followers(nap, network, x)[torch.arange(len(x)), y]
+        good &= naps.followers(nap, model, x)[torch.arange(len(x)), y]
     return good.nonzero().flatten()[:n]
 
 
-def ball(name: str, network: Network, digits: data.Digits, n: int, limit: float, marabou: bool) -> None:
+def ball(name: str, model: nn.Module, digits: data.Digits, n: int, limit: float, marabou: bool) -> None:
+    network = trace(model)
     x = torch.cat([digits.x_test, digits.x_train])
     y = torch.cat([digits.y_test, digits.y_train])
     print(f"{name}: no input within eps of an image (and following its class's pattern) goes elsewhere")
@@ -149,26 +160,27 @@ def ball(name: str, network: Network, digits: data.Digits, n: int, limit: float,
     for eps in RADII:
         ours: list[float] = []
         theirs: list[float] = []
+        late = 0
         for delta in (None, 0.95, 0.9):
-            patterns = delta and naps.mine(network, digits.x_train, digits.y_train, delta=delta)
+            patterns = delta and naps.mine(model, digits.x_train, digits.y_train, delta=delta)
             answers: dict[str, int] = {}
-            for i in images_of(network, digits, patterns, n).tolist():
+            for i in images_of(model, digits, patterns, n).tolist():
                 label, nap = int(y[i]), patterns and patterns[int(y[i])]
-                begin = time.process_time()
-                found = certify(network, label, nap=nap, center=x[i], eps=eps, timeout=limit)
-                ours.append(min(time.process_time() - begin, limit))
-                answers[found.status] = answers.get(found.status, 0) + 1
+                status, _, seconds = ask_ours(limit, network, label, nap=nap, center=x[i], eps=eps)
+                ours.append(seconds)
+                answers[status] = answers.get(status, 0) + 1
                 if marabou:
                     rivals = network(x[i][None])[0].argsort(descending=True).tolist()
                     rivals.remove(label)
                     center = x[i].double().numpy()
                     low, high = np.maximum(center - eps, 0), np.minimum(center + eps, 1)
-                    status, seconds = Question(network, label, rivals, nap, low, high).ask_marabou(limit)
+                    other, seconds = Question(network, label, rivals, nap, low, high).ask_marabou(limit)
                     theirs.append(seconds)
                     total += 1
-                    if disagree(found.status, status):
+                    late += other == "unknown"
+                    if disagree(status, other):
                         differ += 1
-                        print(f"    image {i}, eps {eps}, delta {delta}: {found.status}, Marabou {status}")
+                        print(f"    image {i}, eps {eps}, delta {delta}: {status}, Marabou {other}")
             print(
                 f"    eps {eps}, {'no pattern' if delta is None else f'delta {delta}'}: {answers}", flush=True
             )
@@ -177,7 +189,7 @@ def ball(name: str, network: Network, digits: data.Digits, n: int, limit: float,
             mean = statistics.mean(theirs) / statistics.mean(ours)
             median = statistics.median(theirs) / statistics.median(ours)
             wins += median >= 1
-            print(f"  eps {eps}: Marabou {spread(theirs)}")
+            print(f"  eps {eps}: Marabou {spread(theirs)}, {late} not decided")
             print(
                 f"  eps {eps}: Marabou takes {mean:.2f} times the mean, {median:.2f} times the median",
                 flush=True,
@@ -211,16 +223,15 @@ def main() -> None:
     for name in [arguments.net] if arguments.net else NETS:
         model = trained(NETS[name], digits)
         begin = time.process_time()
-        network = trace(model)
-        read(network)
+        read(trace(model))
         seconds = time.process_time() - begin
         test = accuracy(model, digits.x_test, digits.y_test).item()
         print(f"{name}: test accuracy {test:.3f}; reading the network once took {1e3 * seconds:.0f} ms")
         if arguments.only != "ball":
             deltas = (1.0, 0.8) if quick else DELTAS
-            whole_box(name, network, digits, 1.0, deltas, marabou and not quick)
+            whole_box(name, model, digits, 1.0, deltas, marabou and not quick)
         if arguments.only != "whole":
-            ball(name, network, digits, 5 if quick else 20, 5.0 if quick else 30.0, marabou)
+            ball(name, model, digits, 5 if quick else 20, 5.0 if quick else 30.0, marabou)
 
 
 if __name__ == "__main__":
