@@ -621,7 +621,7 @@ def _chunks(
     """Chunk by chunk: which rows, and the states of these layers, (rows, units) float32: 1 active, 0 not."""
     if batch < 1:
         raise ValueError(f"expected batch >= 1, the number of samples at a time, got {batch}.")
-    layers, x = sorted(layers), x.detach()
+    layers, x = sorted(layers), x.detach() if x.is_floating_point() else x.to(torch.float64)
     size = max(1, min(batch, _VALUES // max(network.units)))
     fast = network.to(torch.float32) if len(x) > _SAMPLE else None
     rounding = _rounding(fast, network, x, layers, size) if fast else {}
