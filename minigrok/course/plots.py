@@ -1074,3 +1074,147 @@ def scores(values: Mapping[str, Sequence[float]], columns: Sequence[str], ax: Ax
     ax.tick_params(length=0, labelcolor=INK)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def rooms(
+    partition: Partition,
+    chosen: Sequence[int],
+    ax: Axes | None = None,
+    *,
+    label: int,
+    rival: int,
+    path: np.ndarray | None = None,
+) -> Axes:
+    """Draw by how much a rival's output leads that of a label, exactly, in some of the linear regions.
+
+    Args:
+        partition: what `regions.partition` returns, of a network with two outputs or more.
+        chosen: (K,) numbers of the regions that are painted; the others stay white.
+        ax: where to draw; None makes a new figure.
+        label, rival: two outputs. The paint is blue where the label leads and orange where the rival does.
+        path: (P, 2) the points of a walk, drawn on top.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: no region chosen, or one that does not exist.
+
+    Example:
+        >>> from minigrok import models
+        >>> from minigrok.regions import partition
+        >>> cut = partition(models.mlp([2, 4, 2]))
+        >>> ax = rooms(cut, [0], label=0, rival=1, path=cut.polygons()[0][:2])
+        >>> len(ax.collections), len(ax.get_lines())
+        (1, 3)
+
+    Used in lesson 13.
+    """
+    chosen = np.asarray(chosen, dtype=int)
+    if not len(chosen) or chosen.min() < 0 or chosen.max() >= partition.n_regions:
+        raise ValueError(f"expected some of the regions 0 to {partition.n_regions - 1}, got {chosen}")
+    ax = _axes(ax, (5.6, 4.8))
+    slopes = partition.slopes[:, rival] - partition.slopes[:, label]
+    offsets = partition.offsets[:, rival] - partition.offsets[:, label]
+    polygons = partition.polygons()
+    corners = np.concatenate([polygons[k] for k in chosen])
+    values = np.concatenate([polygons[k] @ slopes[k] + offsets[k] for k in chosen])
+    first = np.cumsum([0, *(len(polygons[k]) for k in chosen[:-1])])
+    fans = [
+        (at, at + i, at + i + 1)  # convex: triangles from the first corner
+        for at, k in zip(first, chosen, strict=True)
+        for i in range(1, len(polygons[k]) - 1)
+    ]
+    most = np.abs(values).max() or 1.0
+    look = {"cmap": "RdBu_r", "vmin": -most, "vmax": most, "shading": "gouraud", "zorder": 0.5}
+    paint = ax.tripcolor(*corners.T, fans, values, rasterized=True, **look)
+    ax.figure.colorbar(paint, ax=ax, label=f"output {rival} less output {label}", shrink=0.8, aspect=30)
+    _draw_lines(ax, partition, "plain")
+    _draw_boundary(ax, partition)
+    _plane_axes(ax, partition.box)
+    return ax if path is None else walk(path, ax)
+
+
+def triangle(least: float, most: float, ax: Axes | None = None) -> Axes:
+    """Draw what a ReLU does between two bounds, and the triangle in which a linear program lets it be.
+
+    Args:
+        least, most: the bounds of z, with least < 0 < most.
+        ax: where to draw; None makes a new figure.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: bounds that decide the unit.
+
+    Example:
+        >>> ax = triangle(-1.0, 2.0)
+        >>> ax.patches[0].get_xy()[:3].tolist()
+        [[-1.0, 0.0], [0.0, 0.0], [2.0, 2.0]]
+
+    Used in lesson 13.
+    """
+    if not least < 0 < most:
+        raise ValueError(f"expected least < 0 < most, else the unit is no switch; got {least} and {most}")
+    ax = _axes(ax, (4.8, 3.4))
+    corners = np.array([[least, 0], [0, 0], [most, most]])
+    ax.fill(*corners.T, color=PALETTE[0], alpha=0.25, linewidth=0, label="what the relaxation allows")
+    above = {"color": PALETTE[0], "linestyle": "--", "label": "the line above"}
+    ax.plot([least, most], [0, most], **above)
+    ax.plot(*corners.T, color=INK, linestyle="-", linewidth=2.6, label="what the unit does")
+    ax.set(xlabel="z", ylabel="u", xticks=[least, 0, most], yticks=[0, most])
+    ax.legend(loc="upper left")
+    return ax
+
+
+def settled(
+    rows: Mapping[str, Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str],
+    xlabel: str = "share of the questions",
+) -> Axes:
+    """Draw for each row which shares were answered in which way, as one bar cut in pieces.
+
+    Args:
+        rows: for each name K shares (or counts), one for each kind of answer.
+        ax: where to draw; None makes a new figure.
+        names: of the K kinds.
+        xlabel: of the axis.
+
+    Returns:
+        The Axes. The pieces differ in colour and in lightness; large ones carry their number.
+
+    Raises:
+        ValueError: rows that do not have K numbers.
+
+    Example:
+        >>> ax = settled({"plain": [0, 90, 0]}, names=["proved", "refuted", "unknown"], xlabel="claims")
+        >>> [text.get_text() for text in ax.texts]
+        ['90']
+
+    Used in lesson 13.
+    """
+    if not rows or any(len(values) != len(names) for values in rows.values()):
+        raise ValueError(f"expected rows of {len(names)} numbers each, one for each of {list(names)}")
+    ax = _axes(ax, (8.0, 1.2 + 0.42 * len(rows)))
+    values = np.array([list(numbers) for numbers in rows.values()], dtype=float)
+    starts = np.cumsum(values, axis=1) - values
+    for k, name in enumerate(names):
+        colour, ink = _ANSWERED[k % len(_ANSWERED)]
+        look = {"color": colour, "edgecolor": "white", "height": 0.72}
+        ax.barh(range(len(rows)), values[:, k], left=starts[:, k], label=name, **look)
+        for row in np.flatnonzero(values[:, k] > 0.06 * values.sum(axis=1)):
+            middle = starts[row, k] + values[row, k] / 2
+            ax.text(middle, row, _plain(round(values[row, k], 2)), ha="center", va="center", color=ink)
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
+    ax.set_xlim(0, values.sum(axis=1).max())
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+# Of the pieces of `settled`: paint, and the ink on it.
+_ANSWERED = ((PALETTE[0], "white"), (PALETTE[1], INK), ("#DADADA", INK), ("#FFFFFF", INK))
