@@ -69,7 +69,8 @@ nap_recall_d, nap_ambiguity_d, nap_size_d   NAPs mined on the training samples, 
                  samples that follow their class's NAP, share that follow two or more, share of units fixed
 nap_stability_d  Jaccard similarity of the fixed (unit, state) pairs with those of the look before, mean over
                  classes; _null: units of the look before shuffled within their layer (same sizes);
-                 nap_labels_stability_d, nap_labels_recall_d: NAPs of classes with shuffled labels
+                 nap_labels_stability_d, nap_labels_recall_d: NAPs of classes with shuffled labels.
+                 NaN, but for the size, where NAPs fix fewer than 1 % of the units (addition)
 certified_05, refuted_05, undecided_05, attacked_05   digits, some seeds and looks (steps_certified): of
                  the same 60 test images the share that is right and proved robust at eps .05, that is wrong
                  or has a counterexample, neither in time; and the share that PGD leaves
@@ -838,9 +839,8 @@ def turn(
         early = values[begin]
     scale = max(abs(early), abs(end)) if how.relative else 1.0
     change = end - early
-    if not abs(change) >= how.threshold * scale or how.fall and change > 0:
-        return never
-    if begin == len(steps) - 1:
+    enough = abs(change) >= how.threshold * scale and change != 0 and not (how.fall and change > 0)
+    if not enough or begin == len(steps) - 1:
         return never
     over = (values[begin + 1 :] - (early + end) / 2) * np.sign(change) >= 0
     first = begin + 1 + int(over.argmax())
@@ -961,9 +961,19 @@ def asked(curve: np.ndarray, at: np.ndarray) -> np.ndarray:
 def curves_of(name: str) -> tuple[dict[str, np.ndarray], float]:
     """A setting's curves, (looks, runs) each, and the seconds of a core that training and looking took."""
     curves = look(name)
+    seconds = curves["seconds"]
     saved = torch.load(RUNS / name / "checkpoint.pt", weights_only=True)
     trained = sum(max(b - a, 0) for a, b in zip(*two(saved["records"]), strict=True))
-    return {k: v for k, v in curves.items() if k != "seconds"}, trained + curves["seconds"]
+    curves = {k: without_empty_naps(k, v, curves) for k, v in curves.items() if k != "seconds"}
+    return curves, trained + seconds
+
+
+def without_empty_naps(measure: str, values: np.ndarray, curves: dict[str, np.ndarray]) -> np.ndarray:
+    """NaN for what is said of NAPs that fix fewer than a hundredth of the units: every input follows them."""
+    kind, _, delta = measure.rpartition("_")
+    if not kind.startswith("nap_") or kind == "nap_size":
+        return values
+    return np.where(curves[f"nap_size_{delta}"] < 0.01, np.nan, values)
 
 
 def two(records: list[dict]) -> tuple[list[float], list[float]]:

@@ -112,6 +112,16 @@ def test_what_does_not_turn_is_not_by_the_last_step():
     relative = one_axis.Measure(0.5, relative=True)
     assert turn([0, 10, 10, 10, 6, 6, 6, 6], relative) == (640, np.inf)
     assert turn([0, 10, 10, 10, 6, 4, 4, 4], relative) == (40, 80)  # 7 is reached at 80
+    assert turn([0] * 8, relative) == (640, np.inf)  # no change is no turn, whatever the threshold
+
+
+def test_naps_that_fix_next_to_nothing_say_nothing():
+    curves = {"nap_size_95": np.array([[0.5, 0.001]]), "nap_recall_95": np.array([[0.3, 1.0]])}
+    for measure in ("nap_recall_95", "nap_labels_stability_95"):
+        found = one_axis.without_empty_naps(measure, curves["nap_recall_95"], curves)
+        np.testing.assert_array_equal(found, [[0.3, np.nan]])
+    for measure in ("nap_size_95", "norm"):
+        assert one_axis.without_empty_naps(measure, curves["nap_size_95"], curves).all()
 
 
 def test_a_fall_is_counted_from_the_peak_of_the_plateau_or_later():
