@@ -243,20 +243,24 @@ def test_violations_are_counted_one_by_one(seed, share, n):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_states_do_not_depend_on_the_batch_even_where_float32_cannot_tell(dtype):
-    """Every first-layer unit is 0 at x0 up to float32's rounding, and all samples lie close to x0."""
+@pytest.mark.parametrize("layer", [0, 1])
+def test_states_do_not_depend_on_the_batch_even_where_float32_cannot_tell(layer, dtype):
+    """Every unit of a layer is 0 at x0 up to float32's rounding, and nearly all samples lie close to x0."""
     model = mlp([200, 40, 30, 2], generator=seeded())
-    x0 = torch.rand(200, generator=seeded(1))
+    x0, x1 = torch.rand(2, 200, generator=seeded(1))
     with torch.no_grad():
-        model[0].bias.copy_(-(model[0].weight @ x0))
-    x = (x0 + 3e-7 * torch.randn(400, 200, generator=seeded(2))).to(dtype)
+        if layer == 1:
+            model[0].weight *= 300  # inner values far larger than the inputs
+            model[0].bias[0] -= model[0](x1)[0]  # and a few samples in doubt in the layer before
+        model[2 * layer].bias -= model[: 2 * layer + 1](x0)
+    x = (torch.stack([x0] * 395 + [x1] * 5) + 3e-7 * torch.randn(400, 200, generator=seeded(2))).to(dtype)
     expected = [z > 0 for z in watched(model, x)]
-    in_float32 = [(model[0](x.float()) > 0) != expected[0]]
-    assert in_float32[0].sum() > 100, "the test wants signs that float32 gets wrong"
+    in_float32 = model[: 2 * layer + 1](x.float()) > 0
+    assert (in_float32 != expected[layer]).sum() > 100, "the test wants signs that float32 gets wrong"
     for batch in (400, 7):
         parts = [naps.states(model, part) for part in x.split(batch)]
-        for layer, state in enumerate(expected):
-            assert torch.equal(torch.cat([part[layer] for part in parts]), state)
+        for k, state in enumerate(expected):
+            assert torch.equal(torch.cat([part[k] for part in parts]), state)
     y = torch.zeros(400, dtype=torch.long)
     once = naps.mine(model, x, y, delta=0.6)[0]
     assert naps.mine(model, x, y, delta=0.6, batch=90)[0] == once
@@ -462,6 +466,11 @@ def test_blocks_save_calls_where_most_units_can_be_spared():
     found = minimal(whole, needs({17, 200}), block=64)
     assert fixed_units(found.nap) == {17, 200} and found.minimal and found.calls < 30
     assert minimal(whole, needs(set(range(256))), block=64).calls <= 2 * 256 + 1
+    # Asked: all; none; 4567; then 4 and 5 are needed or 6 and 7: 67; 567. That 4 alone goes is asked last.
+    sufficient = needs({5})
+    minimal(nap_of("+" * 8), sufficient, block=8)
+    asked = ["".join(map(str, sorted(fixed_units(nap)))) for nap in sufficient.asked]
+    assert asked == ["01234567", "", "4567", "67", "567", "5"]
 
 
 @settings(max_examples=60)
@@ -508,6 +517,14 @@ def test_optimistic_keeps_the_units_that_an_adversarial_example_has_the_other_wa
     assert repr(found) == "Minimal(2 units, not known to be minimal, 2 calls)"
     after = minimal(found.nap, needs({3}), method="conservative")
     assert after.nap == nap_of("000-00") and after.minimal
+
+
+def test_optimistic_adds_as_many_units_as_there_are():
+    x_adv, sufficient = torch.ones(1, 20), needs({19})
+    x_adv[0, [0, 1, 5]] = -1
+    found = minimal(nap_of("+" * 20), sufficient, method="optimistic", model=signs(20), x_adv=x_adv)
+    assert [nap.size for nap in sufficient.asked] == [20, 3, 6, 12] and found.nap.size == 20
+    assert fixed_units(sufficient.asked[2]) == {0, 1, 2, 3, 4, 5}
 
 
 @settings(max_examples=60)
