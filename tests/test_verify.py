@@ -75,7 +75,7 @@ def pattern_near(model, x, generator, kept, flipped=0):
     )
 
 
-def question(seed):
+def question(seed, wide=False):
     """A network and the keywords of a question about it: box or ball, pattern or none, all rivals or one."""
     draw = torch.Generator().manual_seed(seed)
     shape = (2,)
@@ -85,7 +85,8 @@ def question(seed):
         case 1:
             model, shape = redrawn(convolutional(), draw), (1, 1, 2)
         case k:
-            widths = [[2, 4, 2], [2, 4, 3, 3], [2, 5, 4, 3], [2, 3, 3, 3, 4]][k - 2]
+            narrow = [[2, 4, 2], [2, 4, 3, 3], [2, 5, 4, 3], [2, 3, 3, 3, 4]]
+            widths = ([[2, 12, 3], [2, 8, 8, 2], [2, 10, 6, 3], [2, 6, 6, 6, 4]] if wide else narrow)[k - 2]
             model = redrawn(mlp(widths), draw)
     dice = torch.rand(5, generator=draw).tolist()
     low, high = (0.0, 1.0) if dice[0] < 0.5 else (-1.0, 1.0)
@@ -191,13 +192,37 @@ def test_the_oracles_counts_of_units_are_those_of_trace():
 def test_certify_agrees_with_the_exact_partition(part):
     statuses, clear = collections.Counter(), 0
     for seed in range(100 * part, 100 * part + 100):
-        model, label, options, shape = question(seed)
+        model, label, options, shape = question(seed, wide=part > 1)
         truth = by_partition(model, label, shape=shape, **options)
         found = certify(as_asked(model, shape, options), label, **options)
         clear += assert_right(found, truth, model, label, options)
         statuses[found.status] += 1
     assert clear >= 97
     assert all(statuses[s] >= 10 for s in ("verified", "falsified", "empty")), statuses
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_hair_below_the_label_is_verified_and_a_hair_above_is_falsified(side):
+    """The label's output is moved until the best rival misses it, or beats it, by 0.01: bounds do not do."""
+    stages = collections.Counter()
+    for seed in range(side + 1, 100, 2):
+        model, label, options, shape = question(seed, wide=True)
+        truth = by_partition(model, label, shape=shape, **options)
+        if truth.empty or truth.area < 1e-4:
+            continue
+        last = model.out if isinstance(model, Residual) else model[-1]
+        gap = 0.01 * max(
+            1, abs(truth.solid - truth.margin) / 0.005
+        )  # so far that a float32 input can show it
+        with torch.no_grad():
+            last.bias[label] += truth.margin - side * gap
+        truth = by_partition(model, label, shape=shape, **options)
+        assert truth.margin == pytest.approx(side * gap, abs=1e-4)
+        found = certify(as_asked(model, shape, options), label, **options)
+        assert assert_right(found, truth, model, label, options)
+        stages[found.stage] += 1
+    assert sum(stages.values()) >= 30
+    assert side > 0 or stages["lp"] + stages["milp"] >= 10
 
 
 def test_every_region_agrees_where_all_units_are_fixed():
