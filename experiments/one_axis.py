@@ -1054,7 +1054,8 @@ def main() -> None:
             if train(name).interrupted:
                 return
         look(name)
-        if name in ("digits", "digits_default"):
+    for name in ("digits", "digits_default"):
+        if name in SETTINGS and is_trained(name) and not options.record:
             certify(name)
     record()
 
