@@ -205,7 +205,7 @@ def states(model: nn.Module, x: Tensor) -> Masks:
     """
     network = _network(model, x)
     found = tuple(torch.empty(len(x), n, dtype=torch.bool, device=x.device) for n in network.units)
-    for rows, active in _chunks(network, x, range(len(network.units))):
+    for rows, active, _ in _chunks(network, x, range(len(network.units))):
         for layer, state in active.items():
             found[layer][rows] = state.to(x.device, torch.bool)
     return found
@@ -227,7 +227,7 @@ def of(model: nn.Module, x: Tensor) -> NAP:
     Used in lessons 12 to 14.
     """
     network, x = _network_at_one(model, x)
-    ((_, found),) = _chunks(network, x, range(len(network.units)))
+    ((_, found, _),) = _chunks(network, x, range(len(network.units)))
     active = tuple(state[0].bool() for state in found.values())
     return NAP(active, tuple(~state for state in active))
 
@@ -286,8 +286,8 @@ def mine(
     chosen = set(range(len(network.units))) if layers is None else _layers(layers, network.units)
     counts = [torch.zeros(len(labels), n, dtype=torch.int64) for n in network.units]
     classes = torch.arange(len(labels))[:, None]
-    for rows, active in _chunks(network, x, chosen, batch):
-        one_hot = (index[rows] == classes).to(network.device, torch.float32)
+    for rows, active, sure in _chunks(network, x, chosen, batch):
+        one_hot = (index[rows] == classes).to(network.device, torch.float32) * sure
         for layer, state in active.items():
             counts[layer] += (one_hot @ state).long().cpu()  # sums of 0 and 1: float32 is exact
     sizes = (index == classes).sum(1)
@@ -335,6 +335,14 @@ def coverage(naps: Mapping[int, NAP], model: nn.Module, x: Tensor, y: Tensor) ->
             that do not fit the model.
 
     Source: Geng et al. 2023 (arXiv 2210.16114), section 4.
+
+    Example:
+        >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
+        >>> x, y = torch.tensor([[1.0], [2.0], [-1.0], [3.0]]), torch.tensor([0, 0, 1, 1])
+        >>> found = coverage({0: of(fold, x[0]), 1: of(fold, x[2])}, fold, x, y)
+        >>> found.recall.tolist(), found.others.tolist()
+        ([1.0, 0.5], [1, 0])
 
     Used in lessons 12 to 14.
     """
@@ -617,8 +625,11 @@ def _network_at_one(model: nn.Module, x: Tensor) -> tuple[Network, Tensor]:
 
 def _chunks(
     network: Network, x: Tensor, layers: Iterable[int], batch: int = 1000
-) -> Iterator[tuple[slice, dict[int, Tensor]]]:
-    """Chunk by chunk: which rows, and the states of these layers, (rows, units) float32: 1 active, 0 not."""
+) -> Iterator[tuple[slice | Tensor, dict[int, Tensor], Tensor]]:
+    """Chunk by chunk: which rows, their states in these layers, and which of these are sure.
+
+    States are (rows, units) float32, 1 active and 0 not. Rows that are not sure come once more, later.
+    """
     if batch < 1:
         raise ValueError(f"expected batch >= 1, the number of samples at a time, got {batch}.")
     layers, x = sorted(layers), x.detach() if x.is_floating_point() else x.to(torch.float64)
@@ -626,34 +637,35 @@ def _chunks(
     fast = network.to(torch.float32) if len(x) > _SAMPLE else None
     rounding = _rounding(fast, network, x, layers, size) if fast else {}
     _keep_freed_memory()
+    waiting = []  # rows for float64
     for first in range(0, len(x), size):
         part = x[first : first + size].to(network.device)
         scale = torch.maximum(part.flatten(1).amax(1), part.flatten(1).amin(1).neg())
         if not torch.isfinite(scale).all():
             network.check_input(part)  # which refuses it in words, but takes its time to look
-        rows = slice(first, first + len(part))
-        if fast is None:
-            yield rows, {layer: _state(z) for layer, z in _pre_activations(network, part, layers)}
-        else:
-            yield rows, _active(fast, network, part, layers, rounding, scale)
+        doubtful = torch.ones_like(scale, dtype=torch.bool)
+        if fast:
+            active, doubtful = _look(fast, part, layers, rounding, scale.to(fast.dtype))
+            yield slice(first, first + len(part)), active, ~doubtful
+        waiting.append(doubtful.nonzero()[:, 0].cpu() + first)
+        if sum(map(len, waiting)) >= size or first + size >= len(x):
+            rows, waiting = torch.cat(waiting), []
+            part = x[rows].to(network.device)
+            active = {layer: _state(z) for layer, z in _pre_activations(network, part, layers)}
+            yield rows, active, torch.ones(len(rows), device=network.device)
 
 
-def _active(
-    fast: Network, exact: Network, x: Tensor, layers: list[int], rounding: dict[int, float], scale: Tensor
-) -> dict[int, Tensor]:
-    """The states in float32, and those of rows that it leaves in doubt in float64."""
-    active, near, scale = {}, {}, scale.to(fast.dtype)
+def _look(
+    fast: Network, x: Tensor, layers: list[int], rounding: dict[int, float], scale: Tensor
+) -> tuple[dict[int, Tensor], Tensor]:
+    """The states in float32, and in which rows it leaves one of them in doubt."""
+    active, doubtful = {}, torch.zeros_like(scale, dtype=torch.bool)
     for layer, z in _pre_activations(fast, x, layers):
         distance = z.abs()
         scale = torch.maximum(scale, distance.amax(1))
-        near[layer] = distance.amin(1) <= rounding[layer] * scale
+        doubtful |= distance.amin(1) <= rounding[layer] * scale
         active[layer] = _state(z)
-    deep = [layer for layer in layers if near[layer].any()]  # no deeper than need be
-    if deep:
-        which = sum(near[layer] for layer in deep).nonzero()[:, 0]
-        for layer, z in _pre_activations(exact, x[which], deep):
-            active[layer][which] = _state(z)
-    return active
+    return active, doubtful
 
 
 def _rounding(fast: Network, exact: Network, x: Tensor, layers: list[int], size: int) -> dict[int, float]:
@@ -694,19 +706,20 @@ def _violations(naps: list[NAP], model: nn.Module, x: Tensor) -> Tensor:
     network = _network(model, x)
     for nap in naps:
         _check_fits(nap, network)
-    found = torch.zeros(len(x), len(naps), dtype=torch.int64, device=x.device)
+    n_active = torch.tensor([sum(a for a, _ in nap.counts) for nap in naps], dtype=torch.int64)
+    found = n_active.to(x.device).repeat(len(x), 1)
     if not naps:
         return found
-    found += torch.tensor([sum(a for a, _ in nap.counts) for nap in naps], device=x.device)
     # With s = 1 for an active unit: sum of (1 - s) over the active + sum of s over the inactive.
     wanted = [
         torch.stack([nap.inactive[k].float() - nap.active[k].float() for nap in naps], 1).to(network.device)
         for k in range(len(network.units))
     ]
     asked = [k for k, weights in enumerate(wanted) if weights.any()]
-    for rows, active in _chunks(network, x, asked):
-        for layer, state in active.items():
-            found[rows] += (state @ wanted[layer]).long().to(x.device)
+    for rows, active, _ in _chunks(network, x, asked):
+        if active:
+            changed = sum(state @ wanted[layer] for layer, state in active.items())
+            found[rows] = (changed.long().cpu() + n_active).to(x.device)
     return found
 
 

@@ -288,8 +288,8 @@ def test_only_the_layers_that_are_asked_for_are_computed():
     noted = Noted(5, 2, dtype=torch.float64)
     steps = list(network.steps)
     object.__setattr__(steps[-1], "apply", noted)
-    for rows, found in naps._chunks(network, samples(10), [0, 1]):
-        assert rows == slice(0, 10) and sorted(found) == [0, 1]
+    for rows, found, sure in naps._chunks(network, samples(10), [0, 1]):
+        assert rows.tolist() == list(range(10)) and sorted(found) == [0, 1] and sure.all()
     assert not computed, "the output was computed, and nobody asked"
     assert network(samples(4).double()).shape == (4, 2) and computed == [4]
 
