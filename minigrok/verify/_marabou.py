@@ -96,12 +96,16 @@ def _encode(core: Any, layers: Any, low: Any, high: Any, phases: Any, objective:
     sizes = [len(bias) for bias, _ in layers]
     firsts = np.cumsum([len(low), *(2 * n for n in sizes[:-1])]).tolist()  # of each layer's z, of the outputs
     values = {-1: 0} | {k: first + n for k, (first, n) in enumerate(zip(firsts, sizes, strict=True))}
+    # Marked inputs let Marabou bound the network layer by layer. Version 2.0 is wrong there when a connection
+    # skips a layer: it says "unsat" even where low = high is a solution.
+    skips = any(source != k - 1 for k, (_, parts) in enumerate(layers) for source in parts)
     query = core.InputQuery()
     query.setNumberOfVariables(firsts[-1] + sizes[-1])
     for i in range(len(low)):
         query.setLowerBound(i, float(low[i]))
         query.setUpperBound(i, float(high[i]))
-        query.markInputVariable(i, i)
+        if not skips:
+            query.markInputVariable(i, i)
 
     def relate(kind: Any, terms: list[tuple[float, int]], scalar: float) -> None:
         equation = core.Equation(kind)
