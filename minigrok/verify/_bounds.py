@@ -23,8 +23,8 @@ class Empty(Exception):
 class Region:
     """The inputs low <= x <= high whose units have the demanded phases.
 
-    phases[l] is +1 where z >= 0 is demanded, -1 where z <= 0 is, 0 where nothing is. `bounds[l]` holds what
-    is known of z in front of layer l on the region, and of the outputs last.
+    phases[l] is +1 where z >= 0 is demanded, -1 where z <= 0 is, 0 where nothing is. bounds[l] holds what is
+    known of z in front of layer l on the region.
     """
 
     maps: Sequence[Affine]
@@ -33,29 +33,39 @@ class Region:
     phases: list[np.ndarray]
     bounds: list[tuple[np.ndarray, np.ndarray]]
     open_demands: list[np.ndarray]  # the demanded phases that the bounds did not give anyway
+    # The size of z on the box, at most 1. Programs divide demands by it: a solver's tolerance of 1e-7 says
+    # nothing about a unit that weight decay has shrunk to 1e-10.
+    sizes: list[np.ndarray]
 
     @classmethod
     def of(
         cls, maps: Sequence[Affine], low: np.ndarray, high: np.ndarray, phases: list[np.ndarray]
     ) -> "Region":
         """The region with its bounds; raises `Empty` where they already contradict the phases."""
-        region = cls(maps, low, high, phases, [], [])
-        for layer in range(len(maps)):
+        region = cls(maps, low, high, phases, [], [], [])
+        for layer, phase in enumerate(phases):
             least, most = region._interval(layer)
-            if layer:  # the first layer's intervals are exact on the box
-                below, above = region.linear_bounds(maps[layer])
-                least, most = np.maximum(least, below), np.minimum(most, above)
             region.bounds.append((least, most))
-            if layer < len(phases):
-                phase = phases[layer]
-                region.open_demands.append((phase > 0) & (least < 0) | (phase < 0) & (most > 0))
-                region.clip(layer)
+            if layer:  # the first layer's intervals are exact on the box
+                region.sharpen(layer)
+            region.open_demands.append((phase > 0) & (least <= 0) | (phase < 0) & (most > 0))
+            region.sizes.append(np.clip(np.maximum(most, -least), 1e-12, 1.0))
+            region.clip(layer)
         return region
 
+    def sharpen(self, layer: int) -> None:
+        """Let linear bounds improve those of a layer, where it is not decided without them."""
+        least, most = self.bounds[layer]
+        rows = np.flatnonzero((least < 0) & (most > 0))
+        target = self.maps[layer]
+        parts = {s: part[rows] for s, part in target.parts.items()}
+        below, above = self.linear_bounds(Affine(target.bias[rows], parts))
+        least[rows], most[rows] = np.maximum(least[rows], below), np.minimum(most[rows], above)
+
     def clip(self, layer: int) -> None:
-        """Let the demanded phases cut the bounds of a layer."""
+        """Let the demanded phases cut the bounds of a layer; active means z > 0."""
         (least, most), phase = self.bounds[layer], self.phases[layer]
-        if (most[phase > 0] < -SLACK).any() or (least[phase < 0] > SLACK).any():
+        if (most[phase > 0] <= 0).any() or (least[phase < 0] > SLACK).any():
             raise Empty
         least[phase > 0] = np.maximum(least[phase > 0], 0)
         most[phase > 0] = np.maximum(most[phase > 0], least[phase > 0])

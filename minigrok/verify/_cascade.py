@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from minigrok.networks import Network
 from minigrok.verify._affine import Affine, pre_activations
 from minigrok.verify._bounds import Empty, Region
+from minigrok.verify._highs import Answer
 from minigrok.verify._program import Expressions, exact, relaxation, tighten
 from minigrok.verify._walk import Rooms
 
@@ -106,12 +107,9 @@ class _Cascade:
     def __init__(self, question: Question, label: int, rivals: Sequence[int]):
         self.question, self.label = question, label
         self.region = Region.of(question.maps, question.low, question.high, question.phases)
-        self.rooms = Rooms(self.region)
+        self.rooms = Rooms(self.region, SLACK)
         self.open = dict.fromkeys(rivals, np.inf)  # what is not proved, with its upper bound
-        self.top, self.stage = (
-            -np.inf,
-            "bounds",
-        )  # the largest proved bound of the others, and what proved last
+        self.top, self.stage = -np.inf, "bounds"  # of what is proved: the largest bound, the last prover
         self.inside: np.ndarray | None = None  # an input of the region, checked
         self.note = ""
 
@@ -125,23 +123,23 @@ class _Cascade:
         if falsified:
             return falsified
         if self.open:
-            return Found("unknown", "", margin=max(self.top, *self.open.values()), note=self.note or _LATE)
+            return Found("unknown", "", margin=max(self.top, *self.open.values()), note=self.note or LATE)
         return self._verified()
 
     def witness(self) -> Found:
         """An input of the region: known, by a walk, or by the mixed-integer program."""
         if self.inside is None:
             self._enter()
+        for slack in (SLACK, 0.0):  # an input off the walls; or is there none even on them?
+            if self.inside is None:
+                answer = self._solve_exactly(None, slack)
+                if answer.status == "infeasible" and not slack:
+                    raise Empty("milp")
+                if answer.x is not None:
+                    self._enter(answer.x[: len(self.region.low)])
         if self.inside is None:
-            program = exact(self.region, np.zeros(self._size()), -1.0)
-            answer = program.maximise(np.zeros(program.size), seconds=self.question.left())
-            if answer.status == "infeasible":
-                raise Empty("milp")
-            if answer.x is not None:
-                self._enter(answer.x[: len(self.region.low)])
-        if self.inside is None:
-            late = self.question.left() <= 0
-            return Found("unknown", "", note=_LATE if late else "all inputs found lie on the pattern's walls")
+            note = LATE if self.question.left() <= 0 else "all inputs found lie on the pattern's walls"
+            return Found("unknown", "", note=note)
         return Found("inside", "walk", self.question.follows(self.inside))
 
     def _verified(self) -> Found:
@@ -171,7 +169,7 @@ class _Cascade:
                 self.inside = x
                 return
         for x in (*more, *self.question.starts[:3], middle):
-            found = self.rooms.enter(x, slack=SLACK, deadline=self.question.deadline)
+            found = self.rooms.enter(x, deadline=self.question.deadline)
             if found is not None and self.question.follows(found) is not None:
                 self.inside = found
                 return
@@ -181,17 +179,13 @@ class _Cascade:
             self._enter()
         if self.inside is None:
             return None
-        for rival in sorted(self.open, key=self.open.get, reverse=True):
-            falsified = self._climb(self.inside, rival, "walk")
-            if falsified:
-                return falsified
-        return None
+        return self._climb(self.inside, max(self.open, key=self.open.get), "walk")
 
     def _climb(self, x: np.ndarray, rival: int, stage: str) -> Found | None:
         """A walk from x; a counterexample if the model agrees that it is one."""
         margin = self._margin([rival])
         deadline = self.question.deadline
-        top, value = self.rooms.climb(x, margin, goal=GOAL, slack=SLACK, deadline=deadline)
+        top, value = self.rooms.climb(x, margin, goal=GOAL, deadline=deadline)
         if value > 0:
             return self._checked(top, rival, stage)
         return None
@@ -214,46 +208,61 @@ class _Cascade:
             if rival in self.open:
                 x = answer.x[: len(self.region.low)]
                 falsified = self._checked(x, rival, "lp") or self._climb_from(x, rival, "walk")
+                if not falsified and self.inside is not None:
+                    falsified = self._climb(self.inside, rival, "walk")
                 if falsified:
                     return falsified
         return None
 
     def _climb_from(self, x: np.ndarray, rival: int, stage: str) -> Found | None:
-        entered = self.rooms.enter(x, slack=SLACK, deadline=self.question.deadline)
+        """Climb from the room of x; where nothing in it has the demanded phases, from where a walk enters."""
+        falsified = self._climb(x, rival, stage)
+        entered = None if falsified else self.rooms.enter(x, deadline=self.question.deadline)
         if entered is None:
-            return None
+            return falsified
         if self.inside is None and self.question.follows(entered) is not None:
             self.inside = entered
         return self._climb(entered, rival, stage)
 
     def _tighten(self) -> Found | None:
         try:
-            tighten(self.region, self.question.deadline)
+            paid = tighten(self.region, self.question.deadline)
         except Empty:
             raise Empty("lp") from None
-        self.rooms = Rooms(self.region)
-        return self._relax() if self.question.left() > 0 else None
+        self.rooms = Rooms(self.region, SLACK)
+        return self._relax() if paid and self.question.left() > 0 else None
 
     def _search(self) -> Found | None:
-        """The mixed-integer program, for each rival: no input within tolerance of a tie is a proof."""
+        """The mixed-integer program, for each rival: no input within tolerance of a tie is a proof.
+
+        If its input lies on the pattern's walls, it is asked again for one that keeps away from them.
+        """
         for rival in list(self.open):
-            row, constant = self._row(Expressions.of(self.region, len(self.region.maps)), rival)
-            tol = self.question.tol
-            program = exact(self.region, row, -tol - constant)
-            padded = np.concatenate([row, np.zeros(program.size - len(row))])
-            answer = program.maximise(padded, constant, seconds=self.question.left(), target=GOAL)
-            if answer.status == "infeasible":
-                self._close(rival, np.nextafter(-tol, -np.inf), "milp")
-                continue
-            if answer.x is not None:
+            for slack in (0.0, SLACK):
+                answer = self._solve_exactly(rival, slack)
+                if answer.x is None:
+                    break
                 falsified = self._climb_from(answer.x[: len(self.region.low)], rival, "milp")
                 if falsified:
                     return falsified
-                self.note = (
-                    "what the program found is too close to a tie, or to a wall, for the model to agree"
-                )
-            self.open[rival] = min(self.open[rival], answer.bound)
+                self.note = TIE
+            if slack == 0.0:
+                bound = np.nextafter(-self.question.tol, -np.inf)
+                self._close(rival, bound if answer.status == "infeasible" else answer.bound, "milp")
         return None
+
+    def _solve_exactly(self, rival: int | None, slack: float) -> Answer:
+        """The mixed-integer program against a rival, or for any input of the region."""
+        found = Expressions.of(self.region, len(self.region.maps))
+        if rival is None:
+            row, constant, least = np.zeros(found.size), 0.0, -1.0
+        else:
+            row, constant = self._row(found, rival)
+            least = -self.question.tol - constant
+        program = exact(self.region, row, least, slack)
+        cost = np.concatenate([row, np.zeros(program.size - found.size)])
+        target = GOAL if rival is not None else None
+        return program.maximise(cost, constant, seconds=self.question.left(), target=target)
 
     def _margin(self, rivals: Sequence[int]) -> Affine:
         """Outputs of the rivals less that of the label."""
@@ -266,9 +275,6 @@ class _Cascade:
         rows, constants = found.rows[-1], found.constants[-1]
         return rows[rival] - rows[self.label], float(constants[rival] - constants[self.label])
 
-    def _size(self) -> int:
-        n_undecided = sum(int(undecided.sum()) for undecided in self.rooms.undecided)
-        return len(self.region.low) + n_undecided
 
-
-_LATE = "the time was up"
+LATE = "the time was up"
+TIE = "what the program found is too close to a tie, or to a wall, for the model to agree"

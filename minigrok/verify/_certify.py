@@ -11,7 +11,7 @@ from minigrok.naps import NAP, clashes
 from minigrok.networks import Network
 from minigrok.verify import _cascade, _marabou
 from minigrok.verify._affine import network_of, read
-from minigrok.verify._cascade import Found, Question
+from minigrok.verify._cascade import GOAL, LATE, SLACK, TIE, Found, Question
 
 Model = nn.Module | Network
 
@@ -277,22 +277,25 @@ def _certificate(found: Found, begin: float) -> Certificate:
 
 
 def _by_marabou(question: Question, label: int, rivals: list[int]) -> Found:
-    """The same answers by another solver: one query for each rival, and one whether the region is empty."""
-    witness = _inside_by_marabou(question)
-    if witness.status == "empty":
-        return witness
-    unknown = []
+    """The same answers by another solver: a query for each rival, and one whether the region is empty."""
+    inside = _inside_by_marabou(question)
+    if inside.status == "empty":
+        return inside
+    note = inside.note
     for rival in rivals:
         direction = np.zeros(question.network.n_out)
         direction[rival], direction[label] = 1.0, -1.0
         status, x = _ask_marabou(question, (direction, question.tol))
-        checked = question.counterexample(x, label, rival) if x is not None else None
-        if checked:
-            return Found("falsified", "marabou", checked[0], rival, checked[1])
+        if status == "sat":  # at a tie, or on a wall, most likely: ask again for a clear counterexample
+            points = [x, _ask_marabou(question, (direction, -GOAL), SLACK)[1]]
+            for point in (p for p in points if p is not None):
+                checked = question.counterexample(point, label, rival)
+                if checked:
+                    return Found("falsified", "marabou", checked[0], rival, checked[1])
         if status != "unsat":
-            unknown.append(_LATE if status == "timeout" else _TIE)
-    if unknown or witness.status == "unknown":
-        return Found("unknown", "", note=(unknown or [witness.note])[0])
+            note = note or (LATE if status == "timeout" else TIE)
+    if note:
+        return Found("unknown", "", note=note)
     return Found("verified", "marabou", margin=-question.tol)
 
 
@@ -300,26 +303,22 @@ def _inside_by_marabou(question: Question) -> Found:
     for x in question.starts:
         if question.follows(x) is not None:
             return Found("inside", "marabou", question.follows(x))
-    status, x = _ask_marabou(question, None)
+    for slack in (SLACK, 0.0):
+        status, x = _ask_marabou(question, None, slack)
+        point = question.follows(x) if x is not None else None
+        if point is not None:
+            return Found("inside", "marabou", point)
     if status == "unsat":
         return Found("empty", "marabou")
-    point = question.follows(x) if x is not None else None
-    if point is None:
-        return Found("unknown", "", note=_LATE if status == "timeout" else _TIE)
-    return Found("inside", "marabou", point)
+    return Found("unknown", "", note=LATE if status == "timeout" else TIE)
 
 
-def _ask_marabou(question: Question, objective: tuple[np.ndarray, float] | None):
+def _ask_marabou(question: Question, objective: tuple[np.ndarray, float] | None, slack: float = 0.0):
     left = question.left()
     if left <= 0:
         return "timeout", None
-    return _marabou.solve(
-        question.maps, question.low, question.high, question.phases, objective, timeout=left
-    )
-
-
-_LATE = "the time was up"
-_TIE = "what the solver found is too close to a tie, or to a wall, for the model to agree"
+    region = question.maps, question.low, question.high, question.phases
+    return _marabou.solve(*region, objective, timeout=left, slack=slack)
 
 
 def _question(model, patterns, center, eps, bounds, tol, timeout, start, input_shape) -> Question:

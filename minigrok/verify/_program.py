@@ -9,6 +9,9 @@ from minigrok.verify._affine import INPUT
 from minigrok.verify._bounds import SLACK, Empty, Region
 from minigrok.verify._highs import INFINITY, Program
 
+TRIAL = 8  # so many units of a layer are sharpened before it is asked whether that pays
+PAYS = 0.9  # it does where their bounds shrink to this share on average
+
 
 @dataclass
 class Expressions:
@@ -59,16 +62,16 @@ def relaxation(region: Region, n_layers: int) -> tuple[Program, Expressions]:
     return _program(region, found, rows, low, high, top), found
 
 
-def exact(region: Region, cost: np.ndarray, at_least: float) -> Program:
+def exact(region: Region, cost: np.ndarray, at_least: float, slack: float = 0.0) -> Program:
     """The mixed-integer program: a 0/1 variable says on which side of zero an undecided unit is.
 
-    Only inputs with cost @ variables >= at_least count.
+    Only inputs with cost @ variables >= at_least count, and with demanded units `slack` away from zero.
     """
     found = Expressions.of(region, len(region.maps))
     n = found.size - len(region.low)
     rows, low, high, top = [], [], [], []
     for layer in range(len(region.maps) - 1):
-        _add_demands(region, found, layer, rows, low, high, n)
+        _add_demands(region, found, layer, rows, low, high, n, slack)
         z, constant, u, least, most = _units(region, found, layer)
         side = np.zeros((len(z), n))
         side[np.arange(len(z)), found.first[layer] - len(region.low) + np.arange(len(z))] = 1
@@ -86,46 +89,61 @@ def exact(region: Region, cost: np.ndarray, at_least: float) -> Program:
     return _program(region, found, rows, low, high, top, n)
 
 
-def tighten(region: Region, deadline: float) -> None:
-    """Sharpen the bounds of undecided units by two linear programs each, layer by layer, while time lasts.
+def tighten(region: Region, deadline: float) -> bool:
+    """Sharpen the bounds of undecided units by two linear programs each, layer by layer, where it pays.
 
-    Raises `Empty` where the relaxation shows that no input is left.
+    The first few units of a layer tell whether it does. Returns whether anything was gained. Raises `Empty`
+    where the relaxation shows that no input is left.
     """
+    paid = False
     for layer in range(len(region.phases)):
         if layer == 0 and not region.open_demands[0].any():
             continue  # on a mere box the first layer's bounds are exact
         units = np.flatnonzero(region.undecided(layer))
         program, found = relaxation(region, layer + 1)
-        least, most = region.bounds[layer]
-        for unit in units:
-            for sign, bound in ((1, most), (-1, least)):
-                left = deadline - time.perf_counter()
-                if left <= 0:
-                    return
-                answer = program.maximise(sign * found.rows[layer][unit], seconds=left)
-                if answer.status == "infeasible":
-                    raise Empty("lp")
-                if answer.status == "optimal":
-                    sharper = sign * answer.bound + found.constants[layer][unit] + sign * SLACK
-                    bound[unit] = min(bound[unit], sharper) if sign > 0 else max(bound[unit], sharper)
-                if not region.undecided(layer)[unit]:
-                    break
+        before = np.subtract(*region.bounds[layer][::-1])[units[:TRIAL]]
+        for unit in units[:TRIAL]:
+            _sharpen(region, program, found, layer, unit, deadline)
+        after = np.subtract(*region.bounds[layer][::-1])[units[:TRIAL]]
+        if len(units) and np.mean(after / before) < PAYS:
+            paid = True
+            for unit in units[TRIAL:]:
+                _sharpen(region, program, found, layer, unit, deadline)
         region.clip(layer)
-        for later in range(layer + 1, len(region.maps)):
-            below, above = region.linear_bounds(region.maps[later])
-            np.maximum(region.bounds[later][0], below, out=region.bounds[later][0])
-            np.minimum(region.bounds[later][1], above, out=region.bounds[later][1])
-            if later < len(region.phases):
-                region.clip(later)
+        for later in range(layer + 1, len(region.phases)):
+            region.sharpen(later)
+            region.clip(later)
+    return paid
 
 
-def _add_demands(region, found, layer, rows, low, high, n_more=0) -> None:
-    """z >= 0 or z <= 0 where a pattern demands it and the box does not give it anyway."""
+def _sharpen(region, program, found, layer, unit, deadline) -> None:
+    """Most and least of one unit's z on the relaxation, while there is time."""
+    least, most = region.bounds[layer]
+    for sign, bound in ((1, most), (-1, least)):
+        left = deadline - time.perf_counter()
+        if left <= 0 or not region.undecided(layer)[unit]:
+            return
+        answer = program.maximise(sign * found.rows[layer][unit], seconds=left)
+        if answer.status == "infeasible":
+            raise Empty("lp")
+        if answer.status == "optimal":
+            sharper = sign * answer.bound + found.constants[layer][unit] + sign * SLACK
+            bound[unit] = min(bound[unit], sharper) if sign > 0 else max(bound[unit], sharper)
+
+
+def _add_demands(region, found, layer, rows, low, high, n_more=0, slack=0.0) -> None:
+    """z >= slack or z <= -slack where a pattern demands it and the box does not give it anyway."""
     chosen = np.flatnonzero(region.open_demands[layer])
-    sign = region.phases[layer][chosen, None]
-    rows.append(np.hstack([sign * found.rows[layer][chosen], np.zeros((len(chosen), n_more))]))
-    low.append(-sign[:, 0] * found.constants[layer][chosen])
+    size = region.sizes[layer][chosen]
+    sign = region.phases[layer][chosen] / size
+    rows.append(np.hstack([sign[:, None] * found.rows[layer][chosen], np.zeros((len(chosen), n_more))]))
+    low.append(slack_of(size, slack) - sign * found.constants[layer][chosen])
     high.append(np.full(len(chosen), INFINITY))
+
+
+def slack_of(size: np.ndarray, slack: float) -> np.ndarray:
+    """The distance from zero that is asked of z / size: `slack` of z, or a thousandth of a small unit."""
+    return np.minimum(slack / size, 1e-3 if slack else 0.0)
 
 
 def _units(region, found, layer):
