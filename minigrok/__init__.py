@@ -16,6 +16,10 @@ Have a network to look into:
     minigrok.sweep       one function over a grid of settings: here, over processes, on a cluster
     minigrok.recordings  results of long runs, with what made them
 
+Prove something about it:
+
+    minigrok.verify      certificates for boxes, balls and patterns; imported by its own name, needs highspy
+
 `import minigrok` needs torch, NumPy and SciPy alone. What only the lessons need (figures, players,
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """

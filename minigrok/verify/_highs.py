@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
+
+try:
+    import highspy
+except ImportError as error:
+    raise ImportError(
+        "minigrok.verify needs HiGHS, which is not installed. Run `pip install highspy`, or install minigrok "
+        "with the extra `verify`."
+    ) from error
 
 INFINITY = highspy.kHighsInf
 _STATUS = highspy.HighsModelStatus
