@@ -19,7 +19,7 @@ def script(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("nap_mnist", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    changes = {"SIZES": {"256x2": [64, 12, 12, 10]}, "SEEDS": [0, 1], "EPOCHS": 20, "BALLS": 20}
+    changes = {"SIZES": {"256x2": [64, 24, 24, 10]}, "SEEDS": [0, 1], "EPOCHS": 60, "BALLS": 20}
     changes |= {"RUN": tmp_path / "run", "RECORDING": tmp_path / "nap_mnist.npz", "DELTAS": [1.0, 0.9]}
     for name, value in changes.items():
         monkeypatch.setattr(module, name, value)
