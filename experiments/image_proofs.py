@@ -51,6 +51,7 @@ Recordings proofs_mnist.npz (`plain.` or `sparse.` before each name) and proofs_
                                         do not prove, and how many of them the pattern fixes
     nearest (N, K)                      units of the pattern that plain's nearest counterexample violates
     inside (N, K)                       of 256 random points of plain's refuted ball, the share that follow
+    covers (N, K)                       of the test images of its class, the share that follow the pattern too
     seconds (N, K)                      processor time of the cascade's answers
 """
 
@@ -76,7 +77,7 @@ from minigrok.verify._bounds import Region
 
 DELTAS = [1.0, 0.99, 0.95, 0.9]
 KINDS = ["plain", *(f"nap {d}" for d in DELTAS), *(f"random {d}" for d in DELTAS), "own"]
-CLIMBED = ["plain", "nap 0.99", "nap 0.95", "random 0.99", "random 0.95"]  # for the whole cascade
+CLIMBED = ["plain", "nap 0.99", "nap 0.95", "nap 0.9", "random 0.95", "own"]  # for the whole cascade
 STAGES = ["", "bounds", "lp", "walk", "milp"]  # "": not even the smallest ball
 STOPS = ["not tried", "refuted", "unknown"]  # of the level above
 TOP = 290  # level(290) = 0.31
@@ -544,6 +545,18 @@ def whole_network(subject: Subject) -> dict[str, np.ndarray]:
     }
 
 
+def covers(subject: Subject, images: Sequence[int]) -> np.ndarray:
+    """Of the test images of each image's class, the share that follow the pattern of each kind; (N, K)."""
+    active = torch.cat(naps.states(subject.model, subject.x), 1)
+    found = np.full((len(images), len(KINDS)), np.nan)
+    for row, image in zip(found, images, strict=True):
+        same = active[subject.y == subject.y[image]]
+        for kind, nap in subject.patterns(image).items():
+            broken = same & torch.cat(nap.inactive) | ~same & torch.cat(nap.active) if nap else ~same & same
+            row[KINDS.index(kind)] = float((~broken.any(1)).double().mean())
+    return found
+
+
 def record(subjects: list[Subject]) -> None:
     """Write down the answers there are of networks on the same data."""
     arrays, seconds = {"deltas": np.array(DELTAS)}, 0.0
@@ -552,7 +565,8 @@ def record(subjects: list[Subject]) -> None:
         first, second = asked(subject.name)
         seconds += sum(row["seconds"] for row in first.values())
         seconds += sum(c["seconds"] for row in second.values() for c in row["climb"].values())
-        for name, values in (whole_network(subject) | table(first, second)).items():
+        found = whole_network(subject) | table(first, second) | {"covers": covers(subject, sorted(first))}
+        for name, values in found.items():
             small = values.astype(np.float32) if values.dtype == np.float64 else values
             arrays[f"{subject.name}.{name}"] = small
     timeouts = ", ".join(f"{s.name} {s.setting.timeout:g} s" for s in subjects)

@@ -171,6 +171,14 @@ def test_a_pattern_that_the_ball_implies_is_the_same_question(loaded, subject, m
     assert ask(implied, 0, 5.0) is ask(None, 0, 5.0) and asked == [None]
 
 
+def test_what_a_pattern_covers_is_the_recall_of_its_class(loaded, subject):
+    image = next(i for i in subject.images() if "nap 0.95" in subject.patterns(i))
+    found = naps.coverage(subject.naps[0.95], subject.model, subject.x, subject.y)
+    row = loaded.covers(subject, [image])[0]
+    recall = found.recall[found.labels.tolist().index(int(subject.y[image]))]
+    assert row[loaded.KINDS.index("nap 0.95")] == pytest.approx(float(recall))
+
+
 def test_what_is_unknown_does_not_count_as_certified(loaded, subject):
     image = subject.images()[0]
     patterns = {"plain": None}
@@ -232,6 +240,8 @@ def test_a_run_that_was_stopped_goes_on_and_is_recorded(script):
     assert (certified[asked] < refuted[asked]).all() and asked[:, [0, -1]].all()
     follows = recording["tiny.follows"]
     assert np.array_equal(asked[:, 1:5], follows) and np.array_equal(asked[:, 5:9], follows)
+    covers = recording["tiny.covers"]
+    assert (covers[:, 0] == 1).all() and (covers[asked] >= covers[:, [-1]].repeat(kinds, 1)[asked]).all()
     assert recording["tiny.fixed"].shape == (4, 10, 2) and (np.diff(recording["tiny.recall"]) <= 0).all()
     script.main(["--images", "3", "--record"])
     assert path.read_text() == after
