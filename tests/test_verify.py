@@ -172,7 +172,7 @@ def assert_right(found, truth, model, label, options):
 
 def test_the_two_oracles_agree():
     kinds = collections.Counter()
-    for seed in range(18):
+    for seed in range(12):
         model, label, options, shape = question(seed)
         by_corner = by_partition(model, label, shape=shape, **options)
         one_by_one = by_patterns(model, label, shape=shape, **options)
@@ -180,7 +180,7 @@ def test_the_two_oracles_agree():
         for rival, margin in one_by_one.items():
             assert margin == pytest.approx(by_corner.margins[rival], abs=1e-6)
         kinds[by_corner.empty, by_corner.margin > 0] += 1
-    assert all(kinds[kind] >= 3 for kind in [(True, False), (False, True), (False, False)]), kinds
+    assert all(kinds[kind] >= 2 for kind in [(True, False), (False, True), (False, False)]), kinds
 
 
 def test_the_oracles_counts_of_units_are_those_of_trace():
@@ -191,14 +191,14 @@ def test_the_oracles_counts_of_units_are_those_of_trace():
 @pytest.mark.parametrize("part", range(4))
 def test_certify_agrees_with_the_exact_partition(part):
     statuses, clear = collections.Counter(), 0
-    for seed in range(100 * part, 100 * part + 100):
+    for seed in range(60 * part, 60 * part + 60):
         model, label, options, shape = question(seed, wide=part > 1)
         truth = by_partition(model, label, shape=shape, **options)
         found = certify(as_asked(model, shape, options), label, **options)
         clear += assert_right(found, truth, model, label, options)
         statuses[found.status] += 1
-    assert clear >= 97
-    assert all(statuses[s] >= 10 for s in ("verified", "falsified", "empty")), statuses
+    assert clear >= 57
+    assert all(statuses[s] >= 5 for s in ("verified", "falsified", "empty")), statuses
 
 
 @pytest.mark.parametrize("side", [-1, 1])
@@ -227,7 +227,7 @@ def test_a_hair_below_the_label_is_verified_and_a_hair_above_is_falsified(side):
 
 def test_every_region_agrees_where_all_units_are_fixed():
     """A full pattern is one room: the closed room's corners say all."""
-    for seed in range(40):
+    for seed in range(25):
         model, label, options, shape = question(6 * seed + 3)
         draw = torch.Generator().manual_seed(seed)
         x = options["bounds"][0] + torch.rand(shape, generator=draw) * (
@@ -272,6 +272,14 @@ def test_nothing_wrong_is_said_where_units_tie_or_never_move(weights, wanted, ep
         assert found.status == "verified"
 
 
+@pytest.mark.parametrize("seed", [998])
+def test_questions_that_once_were_left_open(seed):
+    """998: the linear program's input lay on a wall, and the walk from there lost it."""
+    model, label, options, shape = question(seed)
+    truth = by_partition(model, label, shape=shape, **options)
+    assert assert_right(certify(model, label, **options), truth, model, label, options)
+
+
 def test_verified_says_how_far_the_rivals_stay_below():
     model, label = redrawn(mlp([2, 5, 4, 3]), torch.Generator().manual_seed(0)), 0
     with torch.no_grad():
@@ -283,7 +291,7 @@ def test_verified_says_how_far_the_rivals_stay_below():
 
 
 def test_one_rival_at_a_time_is_the_same_as_all_of_them():
-    for seed in range(30):
+    for seed in range(20):
         model, label, options, shape = question(seed)
         options.pop("rivals", None)
         whole = certify(model, label, **options)
@@ -321,8 +329,11 @@ def test_a_model_in_double_precision_gets_its_counterexample_in_double():
 def test_a_start_changes_nothing_but_the_time():
     for seed in range(20):
         model, label, options, shape = question(seed)
-        start = torch.rand(4, *shape, generator=torch.Generator().manual_seed(seed))
-        assert certify(model, label, start=start, **options).status == certify(model, label, **options).status
+        start = torch.rand(4, *shape, generator=torch.Generator().manual_seed(seed)) * 3 - 1
+        found = certify(model, label, start=start, **options)  # some of them lie outside the box
+        assert found.status == certify(as_asked(model, shape, options), label, **options).status
+        if found.status == "falsified":
+            assert_counterexample(found, model, label, **options)
 
 
 # --- digits -------------------------------------------------------------------------------------------------
@@ -428,13 +439,13 @@ def area_of(model, shape, a, b=None, **region):
 
 def test_disjoint_patterns_agree_with_the_oracle():
     statuses = collections.Counter()
-    for seed in range(80):
+    for seed in range(60):
         model, label, options, shape = question(seed)
         draw = torch.Generator().manual_seed(1000 + seed)
         low, high = options["bounds"]
         x, other = (low + (high - low) * torch.rand(2, *shape, generator=draw)).unbind()
-        a = pattern_near(model, x, draw, 0.4)
-        b = pattern_near(model, other if seed % 3 else x, draw, 0.4)
+        a = pattern_near(model, x, draw, 0.6)
+        b = pattern_near(model, other if seed % 3 else x, draw, 0.6)
         region = {k: options[k] for k in ("bounds", "center", "eps") if k in options}
         found = certify_disjoint(
             trace(model, shape) if seed % 2 else as_asked(model, shape, region), a, b, **region
