@@ -1218,3 +1218,174 @@ def settled(
 
 # Of the pieces of `settled`: paint, and the ink on it.
 _ANSWERED = ((PALETTE[0], "white"), (PALETTE[1], INK), ("#DADADA", INK), ("#FFFFFF", INK))
+
+
+# ---- many measures on one axis -----------------------------------------------------------------------------
+
+
+def ridges(
+    steps: Sequence[float],
+    rows: Mapping[str, np.ndarray],
+    turns: Mapping[str, float],
+    ax: Axes | None = None,
+    *,
+    first: float,
+    marked: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw curves of many measures above one another, each from 0 to 1, with a mark where each turns.
+
+    Args:
+        steps: (T,), increasing.
+        rows: for each name, from the top down, how much of its change a measure has made, (T,) or one row for
+            each seed (S, T); the median is drawn. What is below -.2 or above 1.2 is cut off.
+        turns: name -> the step of its turn, infinite where it does not turn; that row is grey.
+        ax: where to draw; None makes a new figure.
+        first: the axis begins here, on a logarithmic scale.
+        marked: an interval of steps to shade through all rows.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: rows that do not fit the steps, or a row without its turn.
+
+    Example:
+        >>> rows = {"loss": [0.0, 0.8, 1.0], "accuracy": [0.0, 0.1, 1.0]}
+        >>> ax = ridges([1, 10, 100], rows, {"loss": 5.0, "accuracy": 50.0}, first=1)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['loss', 'accuracy']
+
+    Used in lesson 14.
+    """
+    steps, missing = np.asarray(steps, dtype=float), set(rows) - set(turns)
+    if missing or not rows:
+        raise ValueError(f"expected rows, each with its turn; without one are {sorted(missing)}")
+    ax = _axes(ax, (6.4, 0.9 + 0.34 * len(rows)))
+    shown = steps >= first
+    if marked is not None:
+        ax.axvspan(*marked, color=MUTED, alpha=0.18, linewidth=0)
+    for row, (name, values) in enumerate(rows.items()):
+        share = np.clip(np.median(_seeds(name, values, steps), axis=0), -0.2, 1.2)[shown]
+        colour = PALETTE[0] if np.isfinite(turns[name]) else MUTED
+        curve = row + 0.42 - 0.8 * share
+        ax.fill_between(steps[shown], row + 0.42, curve, color=colour, alpha=0.22, linewidth=0)
+        ax.plot(steps[shown], curve, color=colour, linestyle="-", linewidth=1.2)
+        if np.isfinite(turns[name]):
+            height = np.interp(np.log(turns[name]), np.log(steps[shown]), curve)
+            look = {"marker": "D", "markersize": 5, "markeredgecolor": "white"}
+            ax.plot([turns[name]], [height], color=PALETTE[1], **look)
+    ax.set_xscale("log")
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.7))
+    ax.set(xlim=(first, steps[-1]), xlabel="training step")
+    ax.xaxis.set_major_formatter(FuncFormatter(_plain))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def intervals(
+    rows: Mapping[str, Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    xlabel: str,
+    line: float = 0.0,
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw a dot and an interval for each name, one a row; what is infinite stands as an arrow at the edge.
+
+    Args:
+        rows: name -> (middle, low, high), from the top down. An infinite middle is a hollow arrow at the
+            right edge; an interval whose high end is infinite ends in an arrow there.
+        ax: where to draw; None makes a new figure.
+        xlabel: of the axis.
+        line: a number to compare with, as a dotted line.
+        limits: of the axis; None: the finite numbers with a margin.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: rows that are not three numbers.
+
+    Example:
+        >>> ax = intervals({"loss": (-0.5, -0.6, -0.4), "entropy": (np.inf, np.inf, np.inf)}, xlabel="lag")
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['loss', 'entropy']
+
+    Used in lesson 14.
+    """
+    if not rows or any(np.shape(values) != (3,) for values in rows.values()):
+        raise ValueError("expected for each row (middle, low, high), such as {'loss': (-0.5, -0.6, -0.4)}")
+    table = np.array([list(values) for values in rows.values()], dtype=float)
+    ax = _axes(ax, (6.4, 1.0 + 0.3 * len(rows)))
+    finite = table[np.isfinite(table)]
+    spread = max(np.ptp(np.append(finite, line)), 1e-3)
+    low, high = limits or (min(finite.min(initial=line), line) - 0.06 * spread,
+                           max(finite.max(initial=line), line) + 0.12 * spread)  # fmt: skip
+    for row, (middle, left, right) in enumerate(table):
+        edge, size = high - 0.02 * (high - low), {"markersize": 7}
+        if not np.isfinite(middle):
+            ax.plot([edge], [row], ">", color=PALETTE[1], fillstyle="none", **size)
+            continue
+        colour = PALETTE[0] if middle < line else PALETTE[1] if middle > line else INK
+        marker = "o" if middle < line else "s" if middle > line else "D"
+        ax.plot([left, min(right, edge)], [row, row], "-", color=colour, linewidth=2)
+        ax.plot([middle], [row], marker, color=colour, markeredgecolor="white", **size)
+        if not np.isfinite(right):
+            ax.plot([edge], [row], ">", color=colour, markersize=5)
+    ax.axvline(line, color=MUTED, linewidth=1, linestyle=":")
+    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
+    ax.set_xlim(low, high)
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="both")
+    return ax
+
+
+def sandwich(
+    steps: Sequence[float],
+    proved: np.ndarray,
+    survived: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    ylabel: str = "share of the images",
+) -> Axes:
+    """Draw what is proved robust, what survives an attack, and the gap in between, over training steps.
+
+    Args:
+        steps: (T,), increasing and above 0.
+        proved, survived: (T,) or one row for each seed (S, T); the truth lies between the two.
+        ax: where to draw; None makes a new figure.
+        ylabel: of the axis.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: more proved than survived, which cannot be; or shapes that do not fit.
+
+    Example:
+        >>> ax = sandwich([10, 100], [0.1, 0.5], [0.3, 0.6])
+        >>> ax.get_xscale()
+        'log'
+
+    Used in lesson 14.
+    """
+    steps = np.asarray(steps, dtype=float)
+    low, high = (_seeds(name, v, steps) for name, v in (("proved", proved), ("survived", survived)))
+    if low.shape != high.shape or (low > high + 1e-9).any():
+        raise ValueError("more is proved robust than survives the attack: one of the two is wrong")
+    ax = _axes(ax, (6.4, 3.6))
+    middle = [np.median(rows, axis=0) for rows in (low, high)]
+    ax.fill_between(steps, *middle, color=MUTED, alpha=0.3, linewidth=0, label="not known")
+    for k, (rows, name) in enumerate([(high, "survive the attack"), (low, "proved robust")]):
+        for row in rows if len(rows) > 1 else []:
+            ax.plot(steps, row, color=PALETTE[k], linestyle=LINESTYLES[k], linewidth=0.7, alpha=0.5)
+        look = {"linestyle": LINESTYLES[k], "marker": MARKERS[k], "markeredgecolor": "white"}
+        ax.plot(steps, middle[1 - k], color=PALETTE[k], label=name, **look)
+    _step_axis(ax, steps, "log")
+    ax.set(xlabel="training step", ylabel=ylabel, ylim=(0, 1))
+    ax.grid(axis="y")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
