@@ -290,10 +290,9 @@ def mine(
         one_hot = (index[rows] == classes).to(network.device, torch.float32) * sure
         for layer, state in active.items():
             counts[layer] += (one_hot @ state).long().cpu()  # sums of 0 and 1: float32 is exact
-    sizes = (index == classes).sum(1)
     found = {}
     for k, label in enumerate(labels):
-        n = int(sizes[k])
+        n = int((index == k).sum())
         least = ceil(share * n)
         active, inactive = [], []
         for layer, count in enumerate(counts):
@@ -789,10 +788,10 @@ def _classes(x: Tensor, y: Tensor, labels: Iterable[int] | None) -> tuple[list[i
     if not len(y):
         raise ValueError("expected at least one sample, got none.")
     y = y.detach().cpu().long()
-    labels = sorted(set(y.tolist())) if labels is None else [int(label) for label in labels]
+    labels = y.unique().tolist() if labels is None else [int(label) for label in labels]
     index = torch.full_like(y, -1)
     for k, label in enumerate(labels):
         index[y == label] = k
         if not (y == label).any():
-            raise ValueError(f"class {label} has no samples: y holds {sorted(set(y.tolist()))}.")
+            raise ValueError(f"class {label} has no samples: y holds {y.unique().tolist()}.")
     return labels, index
