@@ -23,6 +23,7 @@ from minigrok.networks import Network, shape_of_sample, trace, with_float64
 from minigrok.training import _keep_freed_memory
 
 Masks = tuple[Tensor, ...]
+Model = nn.Module | Network  # a network that was traced before saves the few ms of reading it again
 
 # A chunk of rows holds at most so many values of the widest layer: pictures come fewer at a time.
 _VALUES = 3_000_000
@@ -102,11 +103,11 @@ class NAP:
         """For each layer how many units must be active and how many inactive."""
         return tuple((int(a.sum()), int(i.sum())) for a, i in zip(self.active, self.inactive, strict=True))
 
-    def follows(self, model: nn.Module, x: Tensor) -> Tensor:
+    def follows(self, model: Model, x: Tensor) -> Tensor:
         """Which inputs (N, *input_shape) follow the pattern: (N,) bool."""
         return self.violations(model, x) == 0
 
-    def violations(self, model: nn.Module, x: Tensor) -> Tensor:
+    def violations(self, model: Model, x: Tensor) -> Tensor:
         """How many of the fixed units are the other way at each input (N, *input_shape): (N,) int64."""
         return _violations([self], model, x)[:, 0]
 
@@ -186,11 +187,11 @@ class Coverage:
         )
 
 
-def states(model: nn.Module, x: Tensor) -> Masks:
+def states(model: Model, x: Tensor) -> Masks:
     """Whether each unit is active (pre-activation > 0) at each input: one (N, units) bool for each layer.
 
     Args:
-        model: any network `networks.trace` understands.
+        model: any network `networks.trace` understands, or what it made of one.
         x: inputs (N, *input_shape).
 
     Example:
@@ -211,7 +212,7 @@ def states(model: nn.Module, x: Tensor) -> Masks:
     return found
 
 
-def of(model: nn.Module, x: Tensor) -> NAP:
+def of(model: Model, x: Tensor) -> NAP:
     """The full pattern of one input: every unit fixed to its state there.
 
     Args:
@@ -233,7 +234,7 @@ def of(model: nn.Module, x: Tensor) -> NAP:
 
 
 def mine(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     y: Tensor,
     *,
@@ -302,7 +303,7 @@ def mine(
     return found
 
 
-def followers(naps: Mapping[int, NAP], model: nn.Module, x: Tensor) -> Tensor:
+def followers(naps: Mapping[int, NAP], model: Model, x: Tensor) -> Tensor:
     """Which inputs follow which patterns: (N, K) bool, a column for each pattern, in the dict's order.
 
     One pass through the network for all patterns.
@@ -320,7 +321,7 @@ def followers(naps: Mapping[int, NAP], model: nn.Module, x: Tensor) -> Tensor:
     return _violations(list(naps.values()), model, x) == 0
 
 
-def coverage(naps: Mapping[int, NAP], model: nn.Module, x: Tensor, y: Tensor) -> Coverage:
+def coverage(naps: Mapping[int, NAP], model: Model, x: Tensor, y: Tensor) -> Coverage:
     """How many samples of each class follow its pattern, and how many follow another's, several or none.
 
     Args:
@@ -410,7 +411,7 @@ def minimal(
     max_calls: int | None = None,
     generator: torch.Generator | None = None,
     block: int = 1,
-    model: nn.Module | None = None,
+    model: Model | None = None,
     x_adv: Tensor | None = None,
 ) -> Minimal:
     """Open as many units of a pattern as can be, so that what is proved for it stays proved.
@@ -570,7 +571,7 @@ def _sample(search: _Search, generator: torch.Generator | None) -> None:
         guess = min(max(guess * step, 0.1), len(units))
 
 
-def _flipped(nap: NAP, model: nn.Module, x_adv: Tensor) -> NAP:
+def _flipped(nap: NAP, model: Model, x_adv: Tensor) -> NAP:
     """The units of the pattern that are the other way at one of the inputs at least."""
     _check_fits(nap, _network(model, x_adv))
     if not len(x_adv):
@@ -593,18 +594,21 @@ def _grow(search: _Search, estimate: NAP, generator: torch.Generator | None) -> 
 # --- one pass through the network ---------------------------------------------------------------------------
 
 
-def _network(model: nn.Module, x: Tensor) -> Network:
+def _network(model: Model, x: Tensor) -> Network:
     """The model as it is read, in float64."""
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
-    network = trace(with_float64(model), shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
+    if isinstance(model, Network):
+        network = model.to(torch.float64)
+    else:
+        network = trace(with_float64(model), shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
     if not network.units:
         raise ValueError("the network has no ReLU or other unit that switches: there is no pattern to it.")
     network.check_input(x[:0])
     return network
 
 
-def _network_at_one(model: nn.Module, x: Tensor) -> tuple[Network, Tensor]:
+def _network_at_one(model: Model, x: Tensor) -> tuple[Network, Tensor]:
     """The model as it is read, and its one input as a batch."""
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -701,7 +705,7 @@ def _largest(rows: Tensor) -> Tensor:
     return rows.flatten(1).abs().amax(1)
 
 
-def _violations(naps: list[NAP], model: nn.Module, x: Tensor) -> Tensor:
+def _violations(naps: list[NAP], model: Model, x: Tensor) -> Tensor:
     network = _network(model, x)
     for nap in naps:
         _check_fits(nap, network)

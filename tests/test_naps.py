@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from minigrok import naps
+from minigrok import naps, networks
 from minigrok.models import cnn, mlp, resnet18
 from minigrok.naps import NAP, minimal
 
@@ -681,3 +681,12 @@ def test_refused_in_words(name):
     call, words = refusals()[name]
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         call()
+
+
+def test_a_traced_network_has_the_patterns_of_its_model():
+    model, x = mlp([3, 6, 5, 2], generator=torch.Generator().manual_seed(0)), torch.randn(200, 3)
+    y = torch.arange(200) % 2
+    network = networks.trace(model)
+    assert all((a == b).all() for a, b in zip(naps.states(network, x), naps.states(model, x), strict=True))
+    assert naps.mine(network, x, y, delta=0.9) == naps.mine(model, x, y, delta=0.9)
+    assert naps.of(network, x[0]) == naps.of(model, x[0])
