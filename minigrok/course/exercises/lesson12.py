@@ -184,12 +184,12 @@ def _other_means(score: Tensor, right: Tensor, n: int) -> dict[str, Tensor]:
 
 
 def class_network(*, seed: int = 0) -> tuple[nn.Sequential, data.Digits]:
-    """The class's network 64-32-32-10, and the digits it has learned."""
-    part = data.digits(600, seed=1000 + seed)
-    net = models.mlp([64, 32, 32, 10], generator=_seeded(4000 + seed))
+    """The class's network 64-64-64-64-10, and the digits it has learned."""
+    part = data.digits(seed=1000 + seed)
+    net = models.mlp([64, 64, 64, 64, 10], generator=_seeded(4000 + seed))
     state = training.State(net, torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True))
     batches = training.minibatches(part.x_train, part.y_train, 100, seed=seed)
-    training.train(training.classification_step(), state, steps=300, batches=batches)
+    training.train(training.classification_step(), state, steps=400, batches=batches)
     return net, part
 
 
