@@ -30,9 +30,9 @@ proved or refuted of one is passed on to the other. What is unknown is never cou
 
 Networks: `plain`, 784-256-256-10, is seed 0 of experiments/nap_mnist.py (trained here by the same recipe if
 its weights are not there). `sparse` is trained like it, but each unit of hidden activation costs it 0.01: few
-units are then active, and patterns fix most of them, as they do in the paper's benchmark networks. `cifar` is a CNN of
-832 ReLUs with strides of 4 and 2: with 3,072 inputs, a question to the whole cascade takes it ten seconds
-and more. `cifar_sparse` is the same at a price of 0.003.
+units are then active, and patterns fix most of them, as they do in the paper's benchmark networks. `cifar` is
+a CNN of 832 ReLUs with strides of 4 and 2: with 3,072 inputs, a question to the whole cascade takes it ten
+seconds and more. `cifar_sparse` is the same at a price of 0.003.
 
 Weights and answers are left in `experiments/runs/image_proofs`, one line of JSON for an image and a look. A
 run that was stopped goes on where it was. The recordings hold numbers alone.
