@@ -32,13 +32,12 @@ Networks: `plain`, 784-256-256-10, is seed 0 of experiments/nap_mnist.py (traine
 its weights are not there). `sparse` is trained like it, but each unit of hidden activation costs it 0.01: few
 units are then active, and patterns fix most of them, as they do in the paper's benchmark networks. `cifar` is
 a CNN of 832 ReLUs with strides of 4 and 2: with 3,072 inputs, a question to the whole cascade takes it ten
-seconds and more. `cifar_sparse` is the same at a price of 0.003.
+seconds and more.
 
 Weights and answers are left in `experiments/runs/image_proofs`, one line of JSON for an image and a look. A
 run that was stopped goes on where it was. The recordings hold numbers alone.
 
-Recordings proofs_mnist.npz (`plain.` or `sparse.` before each name) and proofs_cifar.npz (`cifar.`
-or `cifar_sparse.`):
+Recordings proofs_mnist.npz (`plain.` or `sparse.` before each name) and proofs_cifar.npz (`cifar.`):
 
     deltas (D,)                         K kinds, in this order: plain, nap D, ..., random D, ..., own
     accuracy (), recall (D,)            on all test images
@@ -108,8 +107,7 @@ class Setting:
 SETTINGS = {
     "plain": Setting(weights="nap_mnist/256x2_0.pt"),
     "sparse": Setting(sparsity=0.01),
-    "cifar": Setting(data="cifar10", images=50, timeout=12.0),
-    "cifar_sparse": Setting(data="cifar10", sparsity=0.003, images=50, timeout=12.0),
+    "cifar": Setting(data="cifar10", timeout=12.0),
 }
 
 
