@@ -37,7 +37,9 @@ Forecasts. From the value of one measure at one look, will the run grok? Looks: 
 at least .99, and those nearest below T/20, T/10 and T/4. Score: the area under the ROC curve on held-out
 runs: half of the runs (of each outcome) say whether large values are good or bad, the other half is scored,
 200 times; the mean. The interval is Hanley and McNeil's for these numbers of runs; fewer than five runs of
-one outcome are not scored. Baselines: weight norm and training loss. Settings that differ only by the seed
+one outcome are not scored. Baselines: weight norm and training loss. Many measures are asked, so the best of
+them is good by chance: `best_by_chance` is what the best reaches, at most, in 95 % of shuffles of the
+outcomes (this was added after the first forecasts were seen). Settings that differ only by the seed
 (`borderline`), runs with random settings (`mixed`) and the pool of base and controls are scored apart: in
 the pool, telling the settings apart is enough.
 
@@ -76,7 +78,8 @@ certified_05, refuted_05, undecided_05, attacked_05   digits, some seeds and loo
                  or has a counterexample, neither in time; and the share that PGD leaves
 "<setting>/turn/<measure>" (2, runs): the interval of the turn, (T, inf) where there is none by step T.
 "lag/<setting>/<measure>": median, low, high of the lag; share of runs surely leading, surely lagging; share
-with a turn. "forecast/<group>/<look>/<measure>": AUC, low, high. Both are computed from the curves above.
+with a turn. "forecast/<group>/<look>/<measure>": AUC, low, high; <look> is fit, T20, T10 or T4;
+"forecast/<group>/groks" (runs,). All are computed from the curves above.
 """
 
 import argparse
@@ -895,35 +898,45 @@ GROUPS = {
 }
 
 
-def auc(values: np.ndarray, outcome: np.ndarray) -> float:
-    """The chance that a run that groks has a larger value than one that does not; a tie counts half."""
-    good, bad = values[outcome][:, None], values[~outcome][None]
-    return float(((good > bad) + 0.5 * (good == bad)).mean())
+def auc(values: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """The chance that a run that groks has a larger value than one that does not; a tie counts half.
 
-
-def held_out_auc(values: np.ndarray, outcome: np.ndarray, repeats: int = 200) -> np.ndarray:
-    """AUC on runs that did not say which way round to read the measure, with an interval; (3,).
-
-    Half of the runs of each outcome, drawn `repeats` times, give the direction; the others are scored. The
-    interval is Hanley and McNeil's (1982), for all runs. NaN with fewer than five runs of an outcome, or
-    where a value is missing.
+    values (runs,) or (runs, measures) gives () or (measures,).
     """
-    n = outcome.sum(), (~outcome).sum()
-    if min(n) < 5 or not np.isfinite(values).all():
-        return np.full(3, np.nan)
-    draw, scores = np.random.default_rng(0), []
+    good, bad = values[outcome][:, None], values[~outcome][None]
+    return ((good > bad) + 0.5 * (good == bad)).mean((0, 1))
+
+
+def held_out_auc(values: np.ndarray, outcome: np.ndarray, repeats: int = 200, seed: int = 0) -> np.ndarray:
+    """AUC on runs that did not say which way round to read the measure, of (runs,) or (runs, measures).
+
+    Half of the runs of each outcome, drawn `repeats` times, give the direction; the others are scored.
+    """
+    draw, scores = np.random.default_rng(seed), []
     for _ in range(repeats):
         learn = np.zeros(len(outcome), dtype=bool)
         for kind in (True, False):
             here = (outcome == kind).nonzero()[0]
             learn[draw.permutation(here)[: len(here) // 2]] = True
-        sign = 1 if auc(values[learn], outcome[learn]) >= 0.5 else -1
-        scores.append(auc(sign * values[~learn], outcome[~learn]))
-    a = float(np.mean(scores))
+        score = auc(values[~learn], outcome[~learn])
+        scores.append(np.where(auc(values[learn], outcome[learn]) >= 0.5, score, 1 - score))
+    return np.mean(scores, 0)
+
+
+def with_interval(a: np.ndarray, outcome: np.ndarray) -> np.ndarray:
+    """An AUC with its 95 % interval (Hanley and McNeil 1982), (3, ...)."""
+    n, m = outcome.sum(), (~outcome).sum()
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
-    spread = (a * (1 - a) + (n[0] - 1) * (q1 - a * a) + (n[1] - 1) * (q2 - a * a)) / (n[0] * n[1])
-    reach = 1.96 * max(spread, 0) ** 0.5
-    return np.array([a, max(a - reach, 0), min(a + reach, 1)])
+    spread = (a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m)
+    reach = 1.96 * np.sqrt(np.maximum(spread, 0))
+    return np.array([a, np.maximum(a - reach, 0), np.minimum(a + reach, 1)])
+
+
+def best_by_chance(values: np.ndarray, outcome: np.ndarray, shuffles: int = 200) -> float:
+    """What the best of all measures (runs, measures) stays below in 95 % of shuffles of the outcomes."""
+    draw = np.random.default_rng(1)
+    best = [held_out_auc(values, draw.permutation(outcome), 20, k).max() for k in range(shuffles)]
+    return float(np.quantile(best, 0.95))
 
 
 def moments(name: str, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -931,7 +944,7 @@ def moments(name: str, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     steps, train_accuracy = np.array(looks(SETTINGS[name])), curves["train_accuracy"]
     fitted = train_accuracy >= 0.99
     fit = np.where(fitted.any(0), fitted.argmax(0), len(steps) - 1)
-    at = {f"T/{k}": int((steps <= steps[-1] / k).nonzero()[0][-1]) for k in (20, 10, 4)}
+    at = {f"T{k}": int((steps <= steps[-1] / k).nonzero()[0][-1]) for k in (20, 10, 4)}
     return {"fit": fit} | {moment: np.full_like(fit, k) for moment, k in at.items()}
 
 
@@ -941,23 +954,31 @@ def forecasts(all_curves: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndar
         if not all(name in all_curves for name in names):
             continue
         parts = [(name, all_curves[name]) for name in names]
-        outcome = np.concatenate([groks(name, curves) for name, curves in parts])
-        found[f"forecast/{group}/groks"] = outcome
-        for measure in sorted(set.intersection(*[set(curves) for _, curves in parts])):
-            for moment in moments(*parts[0]):
-                values = [asked(curves[measure], moments(name, curves)[moment]) for name, curves in parts]
-                found[f"forecast/{group}/{moment.replace('/', '')}/{measure}"] = held_out_auc(
-                    np.concatenate(values), outcome
-                )
+        found[f"forecast/{group}/groks"] = outcome = np.concatenate([groks(*part) for part in parts])
+        if min(outcome.sum(), (~outcome).sum()) < 5:
+            continue
+        for moment in moments(*parts[0]):
+            columns = asked(parts, moment)
+            values, where = np.stack(list(columns.values()), 1), f"forecast/{group}/{moment}"
+            scores = with_interval(held_out_auc(values, outcome), outcome)
+            found |= {f"{where}/{measure}": scores[:, k] for k, measure in enumerate(columns)}
+            found[f"{where}/best_by_chance"] = np.array(best_by_chance(values, outcome))
     return found
+
+
+def asked(parts: list[tuple[str, dict[str, np.ndarray]]], moment: str) -> dict[str, np.ndarray]:
+    """What every measure says at a moment, (runs,) each; those that are missing in some run are left out."""
+    columns = {}
+    for measure in sorted(set.intersection(*[set(curves) for _, curves in parts])):
+        at = [(curves[measure], moments(name, curves)[moment]) for name, curves in parts]
+        values = np.concatenate([curve[k, np.arange(len(k))] for curve, k in at])
+        if np.isfinite(values).all():
+            columns[measure] = values
+    return columns
 
 
 def groks(name: str, curves: dict[str, np.ndarray]) -> np.ndarray:
     return curves["test_accuracy"][-1] >= GROKS[SETTINGS[name].task]
-
-
-def asked(curve: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return curve[at, np.arange(len(at))]
 
 
 # Recording

@@ -155,14 +155,44 @@ def test_auc_is_the_share_of_pairs_in_order(runs):
 def test_held_out_auc_finds_the_direction_and_claims_nothing_for_noise():
     outcome = np.arange(24) % 3 == 0
     for sign in (1, -1):
-        found = one_axis.held_out_auc(sign * (outcome + 0.1 * np.sin(np.arange(24))), outcome, 20)
-        assert found[0] == 1 and found[2] == 1
-    noise = np.random.default_rng(0).random((40, 24))
-    scores = np.array([one_axis.held_out_auc(values, outcome, 20) for values in noise])
-    assert abs(scores[:, 0].mean() - 0.5) < 0.08
-    assert ((scores[:, 1] < 0.5) & (0.5 < scores[:, 2])).mean() > 0.8
-    assert np.isnan(one_axis.held_out_auc(np.arange(24.0), np.arange(24) < 4)).all()  # four are too few
-    assert np.isnan(one_axis.held_out_auc(np.where(outcome, np.nan, 1.0), outcome)).all()
+        assert one_axis.held_out_auc(sign * (outcome + 0.1 * np.sin(np.arange(24))), outcome, 20) == 1
+    noise = np.random.default_rng(0).random((24, 60))
+    scores = one_axis.held_out_auc(noise, outcome, 20)
+    assert scores.shape == (60,) and abs(scores.mean() - 0.5) < 0.06
+    assert scores[7] == pytest.approx(one_axis.held_out_auc(noise[:, 7], outcome, 20))
+    _, low, high = one_axis.with_interval(scores, outcome)
+    assert ((low < 0.5) & (high > 0.5)).mean() > 0.85
+    assert one_axis.best_by_chance(noise, outcome, 20) > np.quantile(scores, 0.95)
+
+
+def test_the_interval_is_hanley_and_mcneils():
+    # Their formula written out for a = .8, 10 and 20 runs: q1 = 2/3, q2 = 1.28/1.8
+    outcome = np.arange(30) < 10
+    error = ((0.16 + 9 * (2 / 3 - 0.64) + 19 * (1.28 / 1.8 - 0.64)) / 200) ** 0.5
+    expected = [0.8, 0.8 - 1.96 * error, 0.8 + 1.96 * error]
+    np.testing.assert_allclose(one_axis.with_interval(np.array(0.8), outcome), expected)
+
+
+def test_forecasts_ask_every_run_at_its_own_look(monkeypatch):
+    setting = replace(one_axis.ADDITION, seeds=tuple(range(12)))
+    monkeypatch.setattr(one_axis, "SETTINGS", {"borderline": setting})
+    steps, outcome = np.array(one_axis.looks(setting)), np.arange(12) % 2 == 0
+    begins = 4 + np.arange(12) % 3  # the look at which each run fits
+    at = np.arange(len(steps))[:, None]
+    curves = {
+        "train_accuracy": (at >= begins).astype(float),
+        "test_accuracy": np.where(outcome, 0.95, 0.5) * np.ones_like(at),
+        "known": np.where(at == begins, outcome * 1.0, 0.5),  # tells at the fit, and only then
+        "missing": np.where(at == 0, np.nan, 1.0) * np.ones(12),
+        "never": np.full((len(steps), 12), np.nan),
+    }
+    found = one_axis.forecasts({"borderline": curves})
+    assert found["forecast/borderline/groks"].tolist() == outcome.tolist()
+    assert found["forecast/borderline/fit/known"][0] == 1
+    assert found["forecast/borderline/T4/known"][0] == 0.5
+    assert "forecast/borderline/fit/missing" in found and "forecast/borderline/fit/never" not in found
+    curves["test_accuracy"][-1, 4:] = 0  # two runs that grok are too few
+    assert list(one_axis.forecasts({"borderline": curves})) == ["forecast/borderline/groks"]
 
 
 # Interventions
