@@ -81,7 +81,7 @@ DELTAS = [1.0, 0.99, 0.95, 0.9]
 KINDS = ["plain", *(f"nap {d}" for d in DELTAS), *(f"random {d}" for d in DELTAS), "own"]
 CLIMBED = ["plain", "nap 0.99", "nap 0.95", "nap 0.9", "random 0.95", "own"]  # for the whole cascade
 STAGES = ["", "bounds", "lp", "walk", "milp"]  # "": not even the smallest ball
-STOPS = ["not tried", "refuted", "unknown"]  # of the level above
+STOPS = ["not tried", "refuted", "unknown", "top"]  # of the level above; "top": there is none
 TOP = 290  # level(290) = 0.31
 STEP = 4  # levels at a time in the climb: 8 %
 PENALTIES, STARTS, ROUNDS, STEPS = (5.0, 50.0), 2, 8, 40  # of the attack
@@ -356,7 +356,7 @@ def climb(
         begin = time.process_time()
         known = [(found[k]["level"], found[k]["stage"]) for k in coarser(kind, list(patterns)) if k in found]
         low, stage = max([(bounds[kind], "bounds" if bounds[kind] >= 0 else ""), *known])
-        row = {"level": low, "stage": stage, "stop": "refuted", "refuted": refuted[kind]}
+        row = {"level": low, "stage": stage, "stop": "top", "refuted": refuted[kind]}
 
         def proved(n: int, nap=patterns[kind], row=row, low=low) -> bool:
             k = low + n * STEP

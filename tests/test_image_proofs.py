@@ -188,6 +188,9 @@ def test_what_is_unknown_does_not_count_as_certified(loaded, subject):
 
     row = loaded.climb(never, patterns, {"plain": 7}, {"plain": 0.3}, 1.0)["plain"]
     assert (row["level"], row["stage"], row["stop"]) == (7, "bounds", "unknown")
+    always = loaded.climb(lambda nap, k, timeout: SimpleNamespace(status="verified", stage="lp"), patterns,
+                          {"plain": 7}, {"plain": float("inf")}, 1.0)["plain"]  # fmt: skip
+    assert always["stop"] == "top" and loaded.TOP - loaded.STEP < always["level"] <= loaded.TOP
     first = {image: {"image": image, "label": 1, "bounds": {"plain": 7}, "refuted": {"plain": 0.3},
                      "undecided": 3, "settled": {"plain": 0}, "nearest": {}, "inside": {}}}  # fmt: skip
     arrays = loaded.table(first, {image: {"climb": {"plain": row}}})
