@@ -1,11 +1,13 @@
 """Certificates against oracles of their own: exact partitions, all patterns, attacks, and another solver."""
 
+import _thread
 import collections
 import importlib.util
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from minigrok.models import mlp
 from minigrok.naps import NAP
 from minigrok.networks import trace
 from minigrok.training import State, classification_step, minibatches, train
-from minigrok.verify import _marabou, certify, certify_disjoint, largest_eps
+from minigrok.verify import _cascade, _marabou, certify, certify_disjoint, largest_eps
 from minigrok.verify._affine import read
 
 TOL = 1e-6
@@ -574,6 +576,23 @@ def test_time_is_kept_and_what_is_open_is_unknown(hard):
         assert found.status == "unknown" and found.counterexample is None
         assert took < 4 * timeout + 0.5
         assert found.margin > 0  # what was proved until then; nothing is claimed
+
+
+def test_ctrl_c_ends_a_mixed_integer_program_and_not_only_its_time(monkeypatch):
+    model = redrawn(mlp([30, 32, 32, 5]), torch.Generator().manual_seed(1), scale=1.4)
+    with torch.no_grad():
+        model[-1].bias[0] += 11.0
+    search, begun = _cascade._Cascade._search, []
+
+    def interrupted(cascade):
+        begun.append(time.perf_counter())
+        threading.Timer(0.5, _thread.interrupt_main).start()
+        return search(cascade)
+
+    monkeypatch.setattr(_cascade._Cascade, "_search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        certify(model, 0, timeout=60)
+    assert time.perf_counter() - begun[0] < 20
 
 
 # --- what cannot be right -----------------------------------------------------------------------------------

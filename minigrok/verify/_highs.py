@@ -55,6 +55,7 @@ class Program:
         self.size, self.integers = len(low), n_integers > 0
         self.columns = np.arange(self.size, dtype=np.int32)
         self.highs = highspy.Highs()
+        self.highs.HandleUserInterrupt = self.integers
         for option, value in {"output_flag": False, "threads": 1}.items():
             self.highs.setOptionValue(option, value)
         self.highs.passModel(lp)
@@ -69,8 +70,22 @@ class Program:
             self.highs.setOptionValue("objective_target", target)
         self.highs.changeObjectiveOffset(constant)
         self.highs.changeColsCost(len(cost), self.columns, cost)
-        self.highs.run()
+        self._run()
         return self._answer()
+
+    def _run(self) -> None:
+        """Run HiGHS; where that may take long, beside this thread, which alone hears Ctrl-C."""
+        if not self.integers:
+            self.highs.run()
+            return
+        thread = self.highs.startSolve()
+        try:
+            while not self.highs.wait(0.1)[0]:
+                pass
+        except BaseException:
+            self.highs.cancelSolve()
+            thread.join()
+            raise
 
     def _answer(self) -> Answer:
         status, info = self.highs.getModelStatus(), self.highs.getInfo()
