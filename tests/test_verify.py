@@ -503,6 +503,20 @@ def test_the_largest_eps_agrees_with_the_exact_partition():
             assert found.eps == 0.5
 
 
+def test_there_is_no_ball_around_a_centre_that_is_wrong_or_off_its_pattern():
+    model, x = crossed(), torch.tensor([0.7, 0.5])
+    wrong = largest_eps(model, 0, x)
+    assert (wrong.eps, wrong.refuted, wrong.unknown) == (0, 0, False)
+    assert torch.equal(wrong.counterexample, x)
+    off = largest_eps(model, 1, x, nap=pattern([-1, 0]))
+    assert off.eps == 0 and off.counterexample is None and math.isinf(off.refuted)
+
+
+def test_a_ball_that_reaches_the_largest_radius_has_no_refutation():
+    found = largest_eps(crossed(), 1, torch.tensor([0.7, 0.5]), high=0.25)
+    assert (found.eps, found.refuted, found.unknown) == (0.25, math.inf, False)
+
+
 # --- nothing there, nothing said ----------------------------------------------------------------------------
 
 
