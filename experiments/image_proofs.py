@@ -107,7 +107,7 @@ class Setting:
 SETTINGS = {
     "plain": Setting(weights="nap_mnist/256x2_0.pt"),
     "sparse": Setting(sparsity=0.01),
-    "cifar": Setting(data="cifar10", timeout=12.0),
+    "cifar": Setting(data="cifar10", images=50, climbs=2, timeout=12.0),
 }
 
 
