@@ -150,10 +150,10 @@ SETTINGS = {
     "digits_freeze_4000": replace(DIGITS, seeds=FEW, freeze_at=4000),
     "mixed": replace(ADDITION, seeds=MANY[:24], drawn=True),
     "digits_default": replace(DIGITS, scale=1.0, plateau=(10, 30)),
-    "digits_eps": replace(DIGITS, seeds=FEW, adam_eps=1e-3),
     "clamp_80": replace(ADDITION, seeds=FEW, clamp_at=80),
     "digits_random": replace(DIGITS, seeds=FEW, random_labels=True),
     "digits_clamp_1000": replace(DIGITS, seeds=FEW, clamp_at=1000),
+    "digits_eps": replace(DIGITS, seeds=FEW, adam_eps=1e-3),
     "little_data": replace(ADDITION, seeds=FEW, fraction=0.2),
     "freeze_20": replace(ADDITION, seeds=FEW, freeze_at=20),
     "mixed_digits": replace(DIGITS, seeds=MANY[:20], drawn=True, steps=12_000),
@@ -896,7 +896,7 @@ GROUPS = {
     "mixed": ["mixed"],
     "mixed_half": ["mixed"],
     "mixed_digits": ["mixed_digits"],
-    "pool": ["addition", "no_decay", "random_table", "little_data"],
+    "pool": ["addition", "no_decay", "random_table"],
     "pool_digits": ["digits", "digits_random"],
 }
 
