@@ -1,12 +1,13 @@
 """Lesson 14: all measures on the same runs, through time. Which moves first, and what would forecast?
 
-    python experiments/one_axis.py                       # everything: about 45 minutes of one CPU core
+    python experiments/one_axis.py                       # everything: about 40 minutes of one CPU core
     python experiments/one_axis.py --only addition digits
     python experiments/one_axis.py --csv one_axis.csv    # the released table: one row a run and measure
 
 First the networks of a setting train, many as one batched model, and leave their weights in
 `experiments/runs/` at every look; then the looks are taken, and the recording is written. Everything goes on
-where it was stopped: type the same command again. `--record` writes the recording from what there is.
+where it was stopped: type the same command again. `--record` writes the recording from what there is: the
+recording in lessons/ has the settings that its note names, those of `SETTINGS` from the top.
 
 THE PROTOCOL, written down before the runs (settings were chosen by trials with the seeds 100 to 102)
 
@@ -19,7 +20,7 @@ a random table, a fifth of the table, random labels), the optimiser's controls (
 borderline share of the table at which only the seeds differ, *mixed* runs whose share, weight decay or first
 weights are drawn at random, and interventions: at step t all ReLU masks become functions of the network as
 it is then while the weights train on (freeze), or the length of all weights is kept at what it is then
-(clamp).
+(clamp). (While they ran, the number of runs of some controls was cut to six, for time.)
 
 A turn. A curve's early value is its median over the looks of the setting's `plateau` (steps from, to), its
 end value the median of the last three looks. If they differ by less than the measure's threshold
@@ -71,12 +72,14 @@ commutes         addition: share of 300 test pairs with the same answer for (a, 
 nap_recall_d, nap_ambiguity_d, nap_size_d   NAPs mined on the training samples, delta = d/100: share of test
                  samples that follow their class's NAP, share that follow two or more, share of units fixed
 nap_stability_d  Jaccard similarity of the fixed (unit, state) pairs with those of the look before, mean over
-                 classes; _null: units of the look before shuffled within their layer (same sizes);
+                 classes; _null: with this look's units shuffled within their layer (same sizes);
                  nap_labels_stability_d, nap_labels_recall_d: NAPs of classes with shuffled labels.
                  NaN, but for the size, where NAPs fix fewer than 1 % of the units (addition)
 certified_05, refuted_05, undecided_05, attacked_05   digits, some seeds and looks (steps_certified): of
                  the same 60 test images the share that is right and proved robust at eps .05, that is wrong
-                 or has a counterexample, neither in time; and the share that PGD leaves
+                 or has a counterexample, neither in time; and the share that PGD leaves. The first runs,
+                 (looks_certified, runs); "in time" is a second by the clock of a busy computer
+own_gates_accuracy   frozen runs: test accuracy of the trained weights with masks of their own
 "<setting>/turn/<measure>" (2, runs): the interval of the turn, (T, inf) where there is none by step T.
 "lag/<setting>/<measure>": median, low, high of the lag; share of runs surely leading, surely lagging; share
 with a turn. "forecast/<group>/<look>/<measure>": AUC, low, high; <look> is fit, T20, T10 or T4;
@@ -88,6 +91,7 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -1006,7 +1010,8 @@ def curves_of(name: str) -> tuple[dict[str, np.ndarray], float]:
     curves = look(name)
     seconds = curves["seconds"]
     saved = torch.load(RUNS / name / "checkpoint.pt", weights_only=True)
-    trained = sum(max(b - a, 0) for a, b in zip(*two(saved["records"]), strict=True))
+    clock = [float(seen["cpu"]) for seen in saved["records"]]  # begins anew where a run was stopped
+    trained = sum(max(after - before, 0) for before, after in pairwise(clock))
     curves = {k: without_empty_naps(k, v, curves) for k, v in curves.items() if k != "seconds"}
     return curves, trained + seconds
 
@@ -1017,11 +1022,6 @@ def without_empty_naps(measure: str, values: np.ndarray, curves: dict[str, np.nd
     if not kind.startswith("nap_") or kind == "nap_size":
         return values
     return np.where(curves[f"nap_size_{delta}"] < 0.01, np.nan, values)
-
-
-def two(records: list[dict]) -> tuple[list[float], list[float]]:
-    clock = [float(record["cpu"]) for record in records]
-    return clock[:-1], clock[1:]
 
 
 def short(values: np.ndarray) -> np.ndarray:
