@@ -1,6 +1,6 @@
 """Prove balls round test images, with and without the pattern of their class: what does the pattern add?
 
-    MINIGROK_DATA=folder python experiments/image_proofs.py     # an hour and a half on one CPU core
+    MINIGROK_DATA=folder python experiments/image_proofs.py     # a quarter of an hour on one CPU core
     python experiments/image_proofs.py --only plain --images 20 --climbs 2
     python experiments/image_proofs.py --record                 # no more work: write down what there is
 
@@ -100,7 +100,7 @@ class Setting:
     epochs: int = 10
     weights: str = ""  # a file in experiments/runs that may have been trained already
     images: int = 100
-    climbs: int = 10  # so many of those that follow "nap 0.95" are asked the whole cascade too
+    climbs: int = 8  # so many of those that follow "nap 0.95" are asked the whole cascade too
     timeout: float = 7.0  # seconds for each of its answers
 
 
