@@ -57,6 +57,11 @@ def test_intervals_take_limits_and_another_line():
     assert ax.get_xlim() == (0, 1) and list(ax.get_lines()[-1].get_xdata()) == [0.5, 0.5]
 
 
+def test_a_row_of_nan_stays_empty():
+    ax = plots.intervals({"a": (np.nan,) * 3, "b": (0.7, 0.6, 0.8)}, xlabel="AUC", line=0.5)
+    assert len(ax.get_lines()) == 3 and len(ax.get_yticklabels()) == 2
+
+
 @pytest.mark.parametrize("rows", [{}, {"a": (1, 2)}])
 def test_intervals_want_three_numbers(rows):
     with pytest.raises(ValueError, match="middle, low, high"):

@@ -1296,7 +1296,7 @@ def intervals(
 
     Args:
         rows: name -> (middle, low, high), from the top down. An infinite middle is a hollow arrow at the
-            right edge; an interval whose high end is infinite ends in an arrow there.
+            right edge; an interval whose high end is infinite ends in an arrow there; NaN leaves a row empty.
         ax: where to draw; None makes a new figure.
         xlabel: of the axis.
         line: a number to compare with, as a dotted line.
@@ -1325,7 +1325,9 @@ def intervals(
                            max(finite.max(initial=line), line) + 0.12 * spread)  # fmt: skip
     for row, (middle, left, right) in enumerate(table):
         edge, size = high - 0.02 * (high - low), {"markersize": 7}
-        if not np.isfinite(middle):
+        if np.isnan(middle):
+            continue
+        if np.isinf(middle):
             ax.plot([edge], [row], ">", color=PALETTE[1], fillstyle="none", **size)
             continue
         colour = PALETTE[0] if middle < line else PALETTE[1] if middle > line else INK
@@ -1380,7 +1382,7 @@ def sandwich(
     middle = [np.median(rows, axis=0) for rows in (low, high)]
     ax.fill_between(steps, *middle, color=MUTED, alpha=0.3, linewidth=0, label="not known")
     for k, (rows, name) in enumerate([(high, "survive the attack"), (low, "proved robust")]):
-        for row in rows if len(rows) > 1 else []:
+        for row in rows if 1 < len(rows) <= 10 else []:  # more would hide the gap
             ax.plot(steps, row, color=PALETTE[k], linestyle=LINESTYLES[k], linewidth=0.7, alpha=0.5)
         look = {"linestyle": LINESTYLES[k], "marker": MARKERS[k], "markeredgecolor": "white"}
         ax.plot(steps, middle[1 - k], color=PALETTE[k], label=name, **look)
