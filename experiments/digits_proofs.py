@@ -1,6 +1,6 @@
 """Record lesson 13's proofs on digits: which claims about patterns hold, and how far an image may move.
 
-    python experiments/digits_proofs.py             # about forty minutes on one CPU core
+    python experiments/digits_proofs.py             # about twenty-five minutes on one CPU core
 
 Four parts, each over seeds:
 
