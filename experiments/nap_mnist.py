@@ -5,10 +5,11 @@
 The networks have the shapes of the verification benchmark that Geng et al. 2023 use (784-256x2-10 and
 784-256x4-10, vnncomp2021/mnistfc), but they are trained here, on all 60,000 images: AdamW with learning rate
 1e-3 falling to 0 and weight decay 0.01, cross-entropy, batches of 128, ten epochs, three seeds. Patterns are
-mined on the training images and judged on the 10,000 test images, beside three rules that nothing has
-taught: patterns of the same network before its first update, patterns of the trained one under shuffled
-labels, and patterns of the pixels themselves. Weights are left in `experiments/runs/`; the recording has
-numbers alone. A run that was stopped goes on where it was: type the same command again.
+mined on the training images and judged on the 10,000 test images, beside rules that nothing has taught:
+patterns of the same network before its first update, patterns of the trained one under shuffled labels,
+patterns of the pixels themselves, and balls of one size round the training images. Weights are left in
+`experiments/runs/`; the recording has numbers alone. A run that was stopped goes on where it was: type the
+same command again.
 """
 
 import argparse
@@ -29,6 +30,7 @@ EPOCHS, BATCH = 10, 128
 DELTAS = [1.0, 0.999, 0.99, 0.97, 0.95, 0.9, 0.8]
 MONITORS = ["trained", "untrained", "pixels"]  # whose patterns count violations; before them max-softmax
 STRANGERS = ["mistakes", "noise", "shifted", "inverted", "rotated", "scrambled", "uniform"]
+RECALLS = [0.6, 0.7, 0.8, 0.85, 0.9, 0.95]  # of balls of one size
 COVERAGE = np.linspace(0.02, 1, 50)
 BALLS = 300  # training images with a ball round them
 RUN = Path(__file__).parent / "runs" / "nap_mnist"
@@ -107,6 +109,28 @@ def mined(net: nn.Module, images: data.Digits, labels: Tensor) -> dict[str, np.n
             "active": fixed[:, 0], "inactive": fixed[:, 1], "shared": shared(found),
         })  # fmt: skip
     return {name: np.array([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+
+
+def left_out(net: nn.Module, images: data.Digits) -> float:
+    """The share of training images that follow the pattern (delta = 1) of the others of their class."""
+    active, follow = torch.cat(naps.states(net, images.x_train), 1), 0
+    for k in images.y_train.unique():
+        mine = active[images.y_train == k]
+        count = mine.sum(0)
+        alone = (mine & (count == 1)) | (~mine & (count == len(mine) - 1))  # the only odd one at a unit
+        follow += int((~alone.any(1)).sum())
+    return follow / len(active)
+
+
+def predicted(size: str, images: data.Digits) -> dict[str, np.ndarray]:
+    """The recall at delta = 1 that leaving one out predicts, of each trained network and each untrained."""
+    rows = {"trained": [], "untrained": []}
+    for seed in SEEDS:
+        model = network(size, seed)
+        rows["untrained"].append(left_out(model, images))
+        model.load_state_dict(torch.load(RUN / f"{size}_{seed}.pt", weights_only=True))
+        rows["trained"].append(left_out(model, images))
+    return {f"{size}.{kind}.left_out": np.array(shares) for kind, shares in rows.items()}
 
 
 def shared(found: dict[int, naps.NAP]) -> int:
@@ -225,6 +249,14 @@ def distances(images: data.Digits) -> dict[str, Tensor]:
     return found
 
 
+def one_size(images: data.Digits) -> list[float]:
+    """The strangers at each of `RECALLS`, if a class is all within one l2 distance of its training images."""
+    x, y, x_test, y_test = images
+    far = torch.stack([nearest(x_test, x[y == k], "l2") for k in range(10)], 1)
+    own = nn.functional.one_hot(y_test, 10).bool()
+    return [(far[~own] <= np.quantile(far[own], recall)).double().mean().item() for recall in RECALLS]
+
+
 def attacked(model: nn.Module, images: data.Digits) -> dict[str, Tensor]:
     """The distance of the nearest adversarial example that PGD finds: no certified ball can be larger."""
     x, y = images.x_train[:BALLS], images.y_train[:BALLS]
@@ -286,7 +318,11 @@ def main() -> None:
             values = np.stack([row[name] for row in rows])  # the seeds first
             arrays[f"{size}.{name}"] = values.astype(np.float32) if values.dtype == np.float64 else values
     start = time.perf_counter()
-    arrays |= distances(images)
+    for size in SIZES:
+        arrays |= predicted(size, images)
+    arrays |= {"recalls": RECALLS, "one_size.strangers": one_size(images)}
+    pixels = mined(pixel_units(images.x_train.shape[1]), images, images.y_train)  # of no network
+    arrays |= {f"pixels.{name}": values for name, values in pixels.items()} | distances(images)
     recordings.save(
         RECORDING, arrays, command="python experiments/nap_mnist.py", seed=SEEDS,
         seconds=seconds + time.perf_counter() - start, data=(images.x_train, images.y_train),

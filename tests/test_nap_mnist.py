@@ -71,6 +71,27 @@ def test_mined_under_shuffled_labels_is_judged_by_the_right_ones(script, images,
     assert found["recall_train"][0] == 1  # at delta = 1 all that it was mined from follow
 
 
+def test_left_out_is_mining_from_the_others_and_asking_the_one(script, images, net):
+    x, y = images.x_train[:60], images.y_train[:60]
+    follow = []
+    for i in range(60):
+        kept = torch.arange(60) != i
+        found = naps.mine(net, x[kept], y[kept], delta=1.0)
+        follow.append(int(y[i]) in found and found[int(y[i])].follows(net, x[i : i + 1]).item())
+    share = script.left_out(net, images._replace(x_train=x, y_train=y))
+    assert share == pytest.approx(np.mean(follow)) and 0 < share < 1
+
+
+def test_balls_of_one_size_reach_the_recall_and_count_the_pairs(script, images, monkeypatch):
+    monkeypatch.setattr(script, "RECALLS", [0.5, 1.0])
+    x, y, x_test, y_test = images
+    far = torch.stack([(x_test[:, None] - x[y == k]).square().sum(2).sqrt().amin(1) for k in range(10)], 1)
+    own = far[torch.arange(len(y_test)), y_test]
+    others = far[torch.arange(10) != y_test[:, None]]
+    expected = [(others <= np.quantile(own, recall) + 1e-6).double().mean().item() for recall in (0.5, 1.0)]
+    assert script.one_size(images) == pytest.approx(expected, abs=1e-3) and expected[1] > 0
+
+
 def test_auroc_counts_pairs_and_ties_half(script):
     random = np.random.default_rng(0)
     strange, usual = random.integers(0, 6, 30).astype(float), random.integers(0, 4, 50).astype(float)
@@ -110,6 +131,10 @@ def test_the_recording_has_all_that_the_figures_need_and_a_second_call_trains_no
     assert found["256x2.auroc"].shape == (2, 1 + 3 * 2, 7) and found["256x2.errors_at"].shape == (2, 7, 50)
     for kind in ("trained", "untrained", "shuffled"):
         assert found[f"256x2.{kind}.total"].shape == (2, 2)
+    assert found["256x2.trained.left_out"].shape == found["256x2.untrained.left_out"].shape == (2,)
+    assert found["pixels.others"].shape == (2, 10) and len(found["one_size.strangers"]) == len(
+        found["recalls"]
+    )
     assert (found["256x2.accepted"] <= 1).all() and found["256x2.dead"].shape == (2, 2)
     weights = torch.load(script.RUN / "256x2_1.pt", weights_only=True)
     model = script.network("256x2", 1)

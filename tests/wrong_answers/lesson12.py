@@ -20,6 +20,14 @@ def accuracy_at(score, right, coverage):
     {rest}
 """
 
+_TELLING_OF = """
+net, part = check.class_network(seed=CLASS_SEED)
+patterns = naps.mine(net, part.{x}, part.{y}, delta={delta}).values()
+on = torch.stack([torch.cat(nap.active) for nap in patterns]).any(0)
+off = torch.stack([torch.cat(nap.inactive) for nap in patterns]).any(0)
+telling = int((on & off)[{units}].sum())
+"""
+
 _TELLING = """
 net, part = check.class_network(seed=CLASS_SEED)
 patterns = naps.mine(net, part.x_train, part.y_train, delta=0.95).values()
@@ -48,6 +56,10 @@ WRONG = {
         ("shares, not masks", _MINE.format(on="shares", off="1 - shares"), r"True and False"),
         ("one class", "def mine_by_hand(active, y, delta):\n    share = active[y == 0].double().mean(0)\n"
          "    return share >= delta, 1 - share >= delta", r"should have shape \(3, 30\)"),
+        ("lists, right on three classes alone", "def mine_by_hand(active, y, delta):\n"
+         "    shares = [active[y == k].double().mean(0) for k in range(3)]\n"
+         "    return [s >= delta for s in shares], [1 - s >= delta for s in shares]",
+         r"should have shape \(10, 40\)"),
     ],
     "12-tally": [
         ("any pattern", _TALLY.format(recall="follow.any(1).double().mean()", strangers="strangers"),
@@ -62,6 +74,11 @@ WRONG = {
          strangers="(follow & ~own).any(1).double().mean()"), r"count pairs"),
         ("by images", _TALLY.format(recall="recall", strangers="(follow & ~own).sum() / len(y)"),
          r"K - 1 pairs"),
+        ("the other way round", _TALLY.format(recall="strangers", strangers="recall"),
+         r"return the recall first"),
+        ("the mean of classes", _TALLY.format(strangers="strangers", recall="torch.stack("
+         "[follow[y == k, k].double().mean() for k in range(follow.shape[1])]).mean()"),
+         r"mean of the classes' recalls: count images"),
         ("one number", "def tally(follow, y):\n    return 0.5", r"return two numbers"),
     ],
     "12-coverage": [
@@ -83,6 +100,14 @@ WRONG = {
          r"divide by the number that is answered|is not right"),
         ("all images", "def accuracy_at(score, right, coverage):\n    return right.double().mean()",
          r"accuracy of all images"),
+        ("cut off, not rounded", _COVERAGE.replace("round(", "int(").format(
+            rest="below, at_edge = score < edge, score == edge\n    room = n - below.sum()\n    return "
+                 "((right & below).sum() + room * right[at_edge].double().mean()).item() / n"),
+         r"you answered one too few: .* 28\.999"),
+        ("drawn", _COVERAGE.format(
+            rest="mixed = torch.randperm(len(score))\n    first = mixed[score[mixed].argsort(stable=True)]\n"
+                 "    return right[first[:n]].double().mean()"),
+         r"your answer changes from call to call"),
     ],
     "12-telling": [
         ("fixed by any", _TELLING.format(units="(on | off).any(0)"), r"any class fixes"),
@@ -90,6 +115,12 @@ WRONG = {
         ("some class on", _TELLING.format(units="on.any(0)"), r"some class has on"),
         ("fixed and not shared", _TELLING.format(units="(on | off).any(0) & ~(on.all(0) | off.all(0))"),
          r"leaves open does not tell"),
+        ("at another delta", _TELLING_OF.format(x="x_train", y="y_train", delta=0.99, units=":"),
+         r"at delta = 0\.99: mine at 0\.95"),
+        ("of the test images", _TELLING_OF.format(x="x_test", y="y_test", delta=0.95, units=":"),
+         r"mine from the \*training\* images"),
+        ("the last layer", _TELLING_OF.format(x="x_train", y="y_train", delta=0.95, units="-64:"),
+         r"count in all three"),
         ("some class off", _TELLING.format(units="off.any(0)"), r"some class has off"),
     ],
 }  # fmt: skip

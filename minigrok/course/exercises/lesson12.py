@@ -30,10 +30,10 @@ def mine_by_hand(function: Callable) -> None:
             expect_close(got, due, side, mistakes=mistakes)
     net, part = models.mlp([64, 20, 20, 10], generator=_seeded(0)), data.digits(seed=1)
     active = torch.cat(naps.states(net, part.x_train), 1)
-    mine = [torch.as_tensor(mask) for mask in call(function, active, part.y_train, 0.93)]
+    mine = _two_masks(call(function, active, part.y_train, 0.93), (10, active.shape[1]))
     for k, nap in naps.mine(net, part.x_train, part.y_train, delta=0.93).items():
         for side, due in zip(mine, (nap.active, nap.inactive), strict=True):
-            expect_close(side[k].numpy(), torch.cat(due).numpy(), f"class {k} of the digits")
+            expect_close(side[k], torch.cat(due).numpy(), f"class {k} of the digits")
     print("on 1,200 digits your masks are those of `naps.mine`, unit by unit")
     passed("a rule for each class, and nobody trained it")
 
@@ -109,6 +109,9 @@ def tally(function: Callable) -> None:
                 / follow.numel(),
                 "that is the share of the images that follow exactly one pattern": (follow.sum(1) == 1)
                 .double().mean(),
+                "that is the share of strangers: return the recall first": strangers,
+                "you took the mean of the classes' recalls: count images": torch.stack(
+                    [follow[y == k, k].double().mean() for k in y.unique()]).mean(),
             },
         )  # fmt: skip
         expect_close(
@@ -139,15 +142,22 @@ def accuracy_at(function: Callable) -> None:
     """`accuracy_at(score, right, coverage)`: the accuracy of the least strange share, ties in equal parts."""
     score = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0, 2.0])
     right = torch.tensor([True, True, True, False, True, False])
+    if (
+        len({float(expect_number(call(function, score, right, 2 / 6), "the accuracy")) for _ in range(20)})
+        > 1
+    ):
+        raise ExerciseError(
+            "your answer changes from call to call: of equal scores count a share, do not draw some"
+        )
     for n, due in [(6, 4 / 6), (4, 0.75), (2, 0.75), (5, 0.8)]:  # four have the same score, three are right
         got = expect_number(call(function, score, right, n / 6), "the accuracy")
         expect_close(got, due, f"the accuracy of {n} of 6 images", mistakes=_other_means(score, right, n))
     for seed in (0, 1, 2):
-        score = torch.randint(6, (90,), generator=_seeded(seed)).double()
-        right = torch.rand(90, generator=_seeded(40 + seed)) < 1 - score / 8
-        for n in (5, 30, 64, 90):
-            got = expect_number(call(function, score, right, n / 90), "the accuracy")
-            expect_close(got, _mean_over_orders(score, right, n), f"the accuracy of {n} of 90 images",
+        score = torch.randint(6, (100,), generator=_seeded(seed)).double()
+        right = torch.rand(100, generator=_seeded(40 + seed)) < 1 - score / 8
+        for n in (5, 29, 57, 100):  # 0.29 * 100 is 28.999...
+            got = expect_number(call(function, score, right, n / 100), "the accuracy")
+            expect_close(got, _mean_over_orders(score, right, n), f"the accuracy of {n} of 100 images",
                          mistakes=_other_means(score, right, n))  # fmt: skip
     passed("two monitors can be compared now, at the same coverage")
 
@@ -180,6 +190,9 @@ def _other_means(score: Tensor, right: Tensor, n: int) -> dict[str, Tensor]:
             order[:n]
         ].sum()
         / len(score),
+        f"you answered one too few: coverage times N may come out as {n - 1}.999..., `round` it": (
+            _mean_over_orders(score, right, n - 1)
+        ),
     }
 
 
@@ -196,9 +209,8 @@ def class_network(*, seed: int = 0) -> tuple[nn.Sequential, data.Digits]:
 def telling_units(answer: int, *, seed: int = 0) -> None:
     """How many units some class has on and another off, at delta = 0.95."""
     net, part = class_network(seed=seed)
-    found = naps.mine(net, part.x_train, part.y_train, delta=0.95).values()
-    on = torch.stack([torch.cat(nap.active) for nap in found])
-    off = torch.stack([torch.cat(nap.inactive) for nap in found])
+    on, off = _fixed(net, part.x_train, part.y_train, 0.95)
+    telling = on.any(0) & off.any(0)
     mistakes = {
         "these are the units that any class fixes: it must be fixed both ways, by two classes": (
             on | off
@@ -210,8 +222,29 @@ def telling_units(answer: int, *, seed: int = 0) -> None:
         "a unit that one class fixes and another leaves open does not tell the two apart": (on | off).any(0)
         & ~(on.all(0) | off.all(0)),
         "these are the units that all classes fix": (on | off).all(0),
+        "these are those of the last hidden layer: count in all three": telling[-64:],
+        "these are the telling units of patterns of the test images: mine from the *training* images": _tell(
+            net, part.x_test, part.y_test, 0.95
+        ),
+    } | {
+        f"these are the telling units at delta = {delta}: mine at 0.95": _tell(
+            net, part.x_train, part.y_train, delta
+        )
+        for delta in (1, 0.99, 0.9)
     }
     got = expect_number(answer, "telling", whole=True)
-    expect_close(got, int((on.any(0) & off.any(0)).sum()), "telling",
+    expect_close(got, int(telling.sum()), "telling",
                  mistakes={text: int(units.sum()) for text, units in mistakes.items()})  # fmt: skip
     passed("these units tell classes apart, the others come along")
+
+
+def _fixed(net: nn.Module, x: Tensor, y: Tensor, delta: float) -> tuple[Tensor, Tensor]:
+    """The units that each class's pattern has on, and those that it has off: (K, U) and (K, U)."""
+    found = naps.mine(net, x, y, delta=delta).values()
+    on, off = ([torch.cat(getattr(nap, side)) for nap in found] for side in ("active", "inactive"))
+    return torch.stack(on), torch.stack(off)
+
+
+def _tell(net: nn.Module, x: Tensor, y: Tensor, delta: float) -> Tensor:
+    on, off = _fixed(net, x, y, delta)
+    return on.any(0) & off.any(0)
