@@ -1,13 +1,14 @@
 """Record lesson 13's proofs on digits: which claims about patterns hold, and how far an image may move.
 
-    python experiments/digits_proofs.py             # about twenty-five minutes on one CPU core
+    python experiments/digits_proofs.py             # about half an hour on one CPU core
 
-Four parts, each over seeds:
+Five parts, four of them over seeds:
 
 - claims: the 90 claims "what follows the pattern of class c is not called r" on all of [0, 1]^64, for
   networks that differ in one thing at a time, beside patterns of one image that fix as many units;
 - slices: the same claims on a box in the first k principal components of a class;
-- late: the same claims while networks from large weights learn, long after they have fitted;
+- late: the same claims while networks from large weights learn;
+- patience: claims that one second left open, asked again with a minute;
 - balls: the largest proved ball around test images, with and without their pattern.
 
 What is done lies in `experiments/runs/digits_proofs/`; a run that was stopped goes on there.
@@ -44,6 +45,7 @@ BALLS = {"plain": [0, 1, 2], "three layers of 64": [0, 1, 2]}  # networks and se
 IMAGES, OTHERS = 36, 18  # of each network: test images that follow their pattern at .9, and that do not
 PATTERNS = ("none", "1", "0.9", "0.8", "random", "own")  # a number: mined with this delta
 PRECISION, LIMIT = 0.005, 1.0  # of the bisection; seconds a question
+OPEN, PATIENCE = 6, 60.0  # how many open claims are asked again, and the seconds for each
 RUNS = Path(__file__).parent / "runs" / "digits_proofs"
 RECORDING = Path(__file__).parents[1] / "lessons" / "recordings" / "digits_proofs.npz"
 
@@ -84,10 +86,10 @@ def ask_all(net: nn.Module, patterns: dict[int, naps.NAP | None], starts: dict[i
     network, counts, seconds = networks.trace(net), np.zeros(len(STATUSES), int), []
     for label, nap in patterns.items():
         for rival in set(patterns) - {label}:
-            begin = time.process_time()
+            clock = time.process_time()
             options = {"nap": nap, "rivals": [rival], "start": starts[label], "timeout": LIMIT}
             counts[STATUSES.index(verify.certify(network, label, **options).status)] += 1
-            seconds.append(time.process_time() - begin)
+            seconds.append(time.process_time() - clock)
     return {"counts": counts, "seconds": np.median(seconds)}
 
 
@@ -107,10 +109,7 @@ def claims(net: nn.Module, seed: int, deltas: list[float]) -> dict[str, np.ndarr
     looks, nulls = [], []
     for delta in deltas:
         mined = naps.mine(net, x, y, delta=delta)
-        own = {c: x[y == c] for c in mined}
-        follow = {c: own[c][nap.follows(net, own[c])] for c, nap in mined.items()}
-        starts = {c: (found if len(found) else own[c])[:5] for c, found in follow.items()}
-        looks.append(ask_all(net, mined, starts) | described(net, mined))
+        looks.append(ask_all(net, mined, begin(net, mined, x, y)) | described(net, mined))
         if delta in NULLS:
             at = {c: image[None] for c, image in typical(x, y).items()}
             random = {c: thinned(naps.of(net, at[c]), sizes(nap), draw) for c, nap in mined.items()}
@@ -119,6 +118,29 @@ def claims(net: nn.Module, seed: int, deltas: list[float]) -> dict[str, np.ndarr
     found |= {f"random {key}": np.array([null[key] for null in nulls]) for key in nulls[0]}
     accuracy = training.accuracy(net, images.x_test, images.y_test).item()
     return found | {"accuracy": np.array(accuracy)}
+
+
+def begin(net: nn.Module, mined: dict[int, naps.NAP], x: Tensor, y: Tensor) -> dict[int, Tensor]:
+    """Of each class five images to begin a walk at, where possible such as follow the pattern."""
+    own = {c: x[y == c] for c in mined}
+    follow = {c: own[c][nap.follows(net, own[c])] for c, nap in mined.items()}
+    return {c: (found if len(found) else own[c])[:5] for c, found in follow.items()}
+
+
+def patience(name: str, seed: int, delta: float) -> dict[str, np.ndarray]:
+    """The first claims that stay open after `LIMIT` seconds, asked again with `PATIENCE`: their statuses."""
+    net, images, answers = fit(name, seed), data.digits(), []
+    x, y = images.x_train, images.y_train
+    network, mined = networks.trace(net), naps.mine(net, x, y, delta=delta)
+    starts = begin(net, mined, x, y)
+    for label, rival in ((a, b) for a in mined for b in mined if a != b):
+        options = {"nap": mined[label], "rivals": [rival], "start": starts[label]}
+        if verify.certify(network, label, **options, timeout=LIMIT).status == "unknown":
+            answers.append(verify.certify(network, label, **options, timeout=PATIENCE))
+        if len(answers) == OPEN:
+            break
+    return {"status": np.array([STATUSES.index(answer.status) for answer in answers]),
+            "seconds": np.array([answer.seconds for answer in answers])}  # fmt: skip
 
 
 def typical(x: Tensor, y: Tensor) -> dict[int, Tensor]:
@@ -248,6 +270,7 @@ def parts() -> dict[str, dict[str, np.ndarray]]:
     deep = "three layers of 64"
     found[f"balls/{deep}"] = stacked(f"balls {deep}", BALLS[deep], lambda s: balls(deep, s))
     found[f"claims/{deep}"] = stacked(deep, SEEDS, lambda s: claims(fit(deep, s), s, DELTAS))
+    found["patience"] = kept("patience", lambda: patience(deep, 0, 0.8), 0)
     return found
 
 
@@ -266,7 +289,8 @@ def main() -> None:
         data=data.digits()[:2],
         note="counts: verified, falsified, unknown, empty, of 90; seconds are CPU time. Axes: seed first, "
         "then delta or slice; late: step, then seed; balls: seed, pattern "
-        "(none, 1, .9, .8, random, own), image",
+        "(none, 1, .9, .8, random, own), image; "
+        "patience: status (place in the same four words) and wall seconds of each claim",
     )
 
 

@@ -104,6 +104,27 @@ def test_the_balls_of_the_recording_are_brackets(recording, script):
         assert (alone <= refuted_there + 1e-6).all()  # what is proved without a pattern is proved with it
 
 
+def test_a_walk_begins_at_images_that_follow(script, net):
+    images = data.digits()
+    x, y = images.x_train, images.y_train
+    mined = naps.mine(net, x, y, delta=0.9)
+    for label, some in script.begin(net, mined, x, y).items():
+        assert len(some) == 5 and mined[label].follows(net, some).all()
+        assert (some[:, None] == x[y == label][None]).all(2).any(1).all()
+    states = naps.of(net, x[y == 0][0])
+    nobody = naps.NAP(states.inactive, states.active)  # every unit the other way round
+    assert not nobody.follows(net, x[y == 0]).any()
+    assert len(script.begin(net, {0: nobody}, x, y)[0]) == 5  # where nobody follows, any images of the class
+
+
+def test_claims_asked_again_had_time_for_it(recording, script):
+    status, seconds = recording["patience/status"], recording["patience/seconds"]
+    assert status.shape == seconds.shape == (script.OPEN,) and (seconds < 2 * script.PATIENCE).all()
+    slow = seconds > script.PATIENCE
+    assert all(script.STATUSES[k] == "unknown" for k in status[slow])
+    assert all(script.STATUSES[k] != "empty" for k in status)
+
+
 def test_a_network_trained_anew_gives_what_was_recorded(recording, script, net):
     images = data.digits()
     x, y = images.x_test, images.y_test

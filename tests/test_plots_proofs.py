@@ -65,22 +65,3 @@ def test_the_triangle_has_the_unit_inside():
 def test_a_triangle_needs_an_undecided_unit(bounds):
     with pytest.raises(ValueError, match="expected least < 0 < most"):
         plots.triangle(*bounds)
-
-
-def test_the_pieces_of_a_bar_are_its_numbers():
-    rows = {"plain": [1, 88, 1], "deep": [30, 30, 30]}
-    ax = plots.settled(rows, names=["proved", "refuted", "unknown"], xlabel="claims")
-    widths = np.array([[bar.get_width() for bar in bars] for bars in ax.containers])
-    np.testing.assert_array_equal(widths.T, list(rows.values()))
-    ends = [bar.get_x() + bar.get_width() for bar in ax.containers[-1]]
-    assert ends == [90, 90]
-    assert sorted(text.get_text() for text in ax.texts) == ["30", "30", "30", "88"]  # not on slivers
-    lightness = [np.mean(bars[0].get_facecolor()[:3]) for bars in ax.containers]
-    assert np.ptp(lightness) > 0.3  # told apart in grey
-
-
-def test_bars_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="expected rows of 2 numbers each"):
-        plots.settled({"plain": [1, 2, 3]}, names=["proved", "refuted"])
-    with pytest.raises(ValueError, match="expected rows of 1 numbers"):
-        plots.settled({}, names=["proved"])

@@ -1168,58 +1168,6 @@ def triangle(least: float, most: float, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def settled(
-    rows: Mapping[str, Sequence[float]],
-    ax: Axes | None = None,
-    *,
-    names: Sequence[str],
-    xlabel: str = "share of the questions",
-) -> Axes:
-    """Draw for each row which shares were answered in which way, as one bar cut in pieces.
-
-    Args:
-        rows: for each name K shares (or counts), one for each kind of answer.
-        ax: where to draw; None makes a new figure.
-        names: of the K kinds.
-        xlabel: of the axis.
-
-    Returns:
-        The Axes. The pieces differ in colour and in lightness; large ones carry their number.
-
-    Raises:
-        ValueError: rows that do not have K numbers.
-
-    Example:
-        >>> ax = settled({"plain": [0, 90, 0]}, names=["proved", "refuted", "unknown"], xlabel="claims")
-        >>> [text.get_text() for text in ax.texts]
-        ['90']
-
-    Used in lesson 13.
-    """
-    if not rows or any(len(values) != len(names) for values in rows.values()):
-        raise ValueError(f"expected rows of {len(names)} numbers each, one for each of {list(names)}")
-    ax = _axes(ax, (8.0, 1.2 + 0.42 * len(rows)))
-    values = np.array([list(numbers) for numbers in rows.values()], dtype=float)
-    starts = np.cumsum(values, axis=1) - values
-    for k, name in enumerate(names):
-        colour, ink = _ANSWERED[k % len(_ANSWERED)]
-        look = {"color": colour, "edgecolor": "white", "height": 0.72}
-        ax.barh(range(len(rows)), values[:, k], left=starts[:, k], label=name, **look)
-        for row in np.flatnonzero(values[:, k] > 0.06 * values.sum(axis=1)):
-            middle = starts[row, k] + values[row, k] / 2
-            ax.text(middle, row, _plain(round(values[row, k], 2)), ha="center", va="center", color=ink)
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)
-    ax.set_xlim(0, values.sum(axis=1).max())
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.spines["left"].set_visible(False)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return ax
-
-
-# Of the pieces of `settled`: paint, and the ink on it.
-_ANSWERED = ((PALETTE[0], "white"), (PALETTE[1], INK), ("#DADADA", INK), ("#FFFFFF", INK))
-
-
 # ---- many measures on one axis -----------------------------------------------------------------------------
 
 
