@@ -107,7 +107,7 @@ def certify(
         >>> certify(net, 1, center=torch.tensor([0.5]), eps=0.1).status
         'falsified'
 
-    Used in lessons 12 to 14.
+    Used in lesson 13, and for the proofs of lesson 14.
     """
     begin = time.perf_counter()
     question = _question(model, [nap] if nap else [], center, eps, bounds, tol, timeout, start, input_shape)
@@ -235,7 +235,7 @@ def largest_eps(
         >>> found.eps <= 0.35 <= found.refuted
         True
 
-    Used in lessons 13 and 14.
+    Used in lesson 13.
     """
     begin, model, rivals = time.perf_counter(), network_of(model, tuple(center.shape)), _listed(rivals)
     if not (high > 0 and precision > 0):
