@@ -138,6 +138,19 @@ return nap
 """),
             r"one round is enough",
         ),
+        (
+            "asks about nap first",
+            _spare("""
+if not sufficient(nap):
+    return nap
+for layer, fixed in enumerate(nap.fixed):
+    for unit in fixed.nonzero()[:, 0].tolist():
+        if sufficient(nap.without(layer, unit)):
+            nap = nap.without(layer, unit)
+return nap
+"""),
+            r"ask only about coarser patterns",
+        ),
         ("nothing freed", _spare("return nap"), r"can still be spared"),
         ("a number", _spare("return nap.size"), r"expected a pattern, got int"),
     ],

@@ -154,6 +154,11 @@ def spare(function: Callable) -> None:
             for unit in fixed.nonzero()[:, 0].tolist():
                 if _enough(got.without(layer, unit), groups):
                     raise ExerciseError(f"unit {unit} of layer {layer} can still be spared in your result")
+        if len(asked) == nap.size + 1 and asked[0].size == nap.size:
+            raise ExerciseError(
+                "you asked about `nap` itself, of which the task says that it is sufficient: "
+                "ask only about coarser patterns"
+            )
         if len(asked) > nap.size:
             raise ExerciseError(
                 f"you asked {len(asked)} times, of a pattern with {nap.size} fixed units. What could not be "
