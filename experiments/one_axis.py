@@ -72,6 +72,7 @@ fourier_unit     addition: mean over hidden units of the largest share of one fr
 fourier_top5     share of the five strongest frequencies in all of L
 commutes         addition: share of 300 test pairs with the same answer for (a, b) and (b, a), both held out
 Added after the first look at the results, from the same snapshots:
+attacked_accuracy  on the test samples that robust_a looks at
 robust_given_a   robust_a over the accuracy on the same samples; noisy_given: share of right test samples that
                  stay right with that noise. Over .05 where fewer are right
 robust_train_a   robust_a at 200 training pairs (a = 10, 20; exact), 100 training images (a = 05; both losses)
