@@ -62,7 +62,8 @@ WRONG = {
             **_RIGHT | {"result": "float(steps[k]), float(steps[min(k + 1, len(steps) - 1)])"}),
          r"the look before the middle is crossed"),
         ("the last crossing", _TURN.format(**_RIGHT).replace(
-            "k = first + int(np.argmax(over))", "k = first + int(np.flatnonzero(np.append(True, ~over))[-1])"),
+            "k = first + int(np.argmax(over))",
+            "k = first + int(np.flatnonzero(np.append(True, ~over))[-1])"),
          r"the first look at which half"),
         ("a point", _TURN.format(**_RIGHT | {"result": "float(steps[k])"}), r"return two steps"),
     ],
