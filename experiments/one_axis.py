@@ -20,14 +20,16 @@ a random table, a fifth of the table, random labels), the optimiser's controls (
 borderline share of the table at which only the seeds differ, *mixed* runs whose share, weight decay or first
 weights are drawn at random, and interventions: at step t all ReLU masks become functions of the network as
 it is then while the weights train on (freeze), or the length of all weights is kept at what it is then
-(clamp). (While they ran, the number of runs of some controls was cut to six, for time.)
+(clamp). (While they ran, the number of runs of some controls was cut to six, for time. freeze_131,
+_182 and _412 were added after freeze_240 had been seen.)
 
 A turn. A curve's early value is its median over the looks of the setting's `plateau` (steps from, to), its
 end value the median of the last three looks. If they differ by less than the measure's threshold
 (`MEASURES`), it has *not turned by step T*. Otherwise the turn is the first step after the plateau at which
 half of the change is made. We look only now and then, so it lies in an interval: after the look before, not
-after this one. For a measure of kind "fall" (local complexity, sharpness) the early value is its largest
-since the plateau began, and only looks after that one count.
+after this one. For a measure of kind "fall" (its name ends so: of local complexity, sharpness, test loss) the
+early value is its largest since the plateau began, and only looks after that one count. A curve that goes and
+comes back has not turned.
 
 Leads and lags. log10 of the turn of a measure over the turn of test accuracy in the same run, each at the
 arithmetic middle of its interval in log10; a run whose measure does not turn has lag infinity. Median over
@@ -69,6 +71,13 @@ pe, pmi, ed, mid perturbed entropy and information (measures.perturbation_measur
 fourier_unit     addition: mean over hidden units of the largest share of one frequency in L's column
 fourier_top5     share of the five strongest frequencies in all of L
 commutes         addition: share of 300 test pairs with the same answer for (a, b) and (b, a), both held out
+Added after the first look at the results, from the same snapshots:
+attacked_accuracy  on the test samples that robust_a looks at
+robust_given_a   robust_a over the accuracy on the same samples; noisy_given: share of right test samples that
+                 stay right with that noise. Over .05 where fewer are right
+robust_train_a   robust_a at 200 training pairs (a = 10, 20; exact), 100 training images (a = 05; both losses)
+noisy_train      addition: 200 training pairs, right with noise of .8 RMS
+wrong_agrees     addition: of the test pairs (a, b) answered wrongly, the share answered alike as (b, a)
 nap_recall_d, nap_ambiguity_d, nap_size_d   NAPs mined on the training samples, delta = d/100: share of test
                  samples that follow their class's NAP, share that follow two or more, share of units fixed
 nap_stability_d  Jaccard similarity of the fixed (unit, state) pairs with those of the look before, mean over
@@ -162,6 +171,9 @@ SETTINGS = {
     "freeze_20": replace(ADDITION, seeds=FEW, freeze_at=20),
     "mixed_digits": replace(DIGITS, seeds=MANY[:20], drawn=True, steps=12_000),
     "freeze_240": replace(ADDITION, seeds=FEW, freeze_at=240),
+    "freeze_131": replace(ADDITION, seeds=FEW, freeze_at=131),
+    "freeze_182": replace(ADDITION, seeds=FEW, freeze_at=182),
+    "freeze_412": replace(ADDITION, seeds=FEW, freeze_at=412),
     "digits_clamp_4000": replace(DIGITS, seeds=FEW, clamp_at=4000),
     "eps": replace(ADDITION, seeds=FEW, adam_eps=1e-3),
     "digits_freeze_7500": replace(DIGITS, seeds=FEW, freeze_at=7500),
@@ -591,6 +603,46 @@ def fooled(net: nn.Module, x: Tensor, y: Tensor, eps: float, loss: str = "margin
     return attacks.pgd(net, x, y, eps, loss=loss, generator=torch.Generator().manual_seed(0)).success
 
 
+# Robustness apart from accuracy: at training samples, and of right answers alone
+
+FEW_RIGHT = 0.05  # where fewer samples are right, "of those that are right" says nothing: over this share
+
+
+@torch.no_grad()
+def closer(ensemble: training.Ensemble, seen: Points) -> dict[str, Tensor]:
+    addition = seen.classes == P
+    attacked, shaken, sigma = (200, 200, 0.4) if addition else (100, 300, 0.1)  # as in `robust_*`
+    h, y = vectors(ensemble, seen.x_test[:, :shaken]), seen.y_test[:, :shaken]
+    right = walk(body(ensemble), h)[1].argmax(2) == y
+    noise = torch.randn(h.shape[1:], generator=torch.Generator().manual_seed(2)).to(h)
+    moved = walk(body(ensemble), h + sigma * unit_of(ensemble, seen).to(h) * noise)[1].argmax(2) == y
+    found = {
+        "attacked_accuracy": right[:, :attacked].double().mean(1),
+        "noisy_given": (right & moved).double().mean(1) / right.double().mean(1).clamp(min=FEW_RIGHT),
+    }
+    return found | (training_pairs if addition else training_images)(ensemble, seen)
+
+
+def training_pairs(ensemble: training.Ensemble, seen: Points) -> dict[str, Tensor]:
+    h, y = vectors(ensemble, seen.x_train[:, :200]), seen.y_train[:, :200]
+    unit, readout = unit_of(ensemble, seen), body(ensemble)[-1].weight
+    found = {f"robust_train_{a}": exact_robust(h, y, readout, a / 100 * unit.flatten()) for a in (10, 20)}
+    noise = torch.randn(h.shape[1:], generator=torch.Generator().manual_seed(3)).to(h)
+    found["noisy_train"] = (walk(body(ensemble), h + 0.8 * unit * noise)[1].argmax(2) == y).double().mean(1)
+    answers, mirrored = (ensemble(pairs).argmax(2) for pairs in (seen.x_test, seen.x_test.flip(-1)))
+    wrong = answers != seen.y_test
+    return found | {"wrong_agrees": (wrong & (answers == mirrored)).sum(1) / wrong.sum(1)}
+
+
+def training_images(model: nn.Module, seen: Points) -> dict[str, Tensor]:
+    shares = []
+    for s in range(len(model)):
+        net, x, y = model[s].requires_grad_(False), seen.x_train[s, :100], seen.y_train[s, :100]
+        broken = fooled(net, x, y, 0.05) | fooled(net, x, y, 0.05, "cross_entropy")
+        shares.append((~broken).double().mean())
+    return {"robust_train_05": torch.stack(shares)}
+
+
 # Addition's own
 
 
@@ -735,21 +787,39 @@ def look_at_some(name: str, which: slice) -> dict[str, np.ndarray]:
 
 def look(name: str) -> dict[str, np.ndarray]:
     """Every measure of all networks of a setting; looked at once, a few networks at a time, and kept."""
+    found = kept_looks(name, "look", look_at_some)
+    if SETTINGS[name].brief:
+        return found
+    more = kept_looks(name, "closer", look_closer)
+    return found | more | {"seconds": found["seconds"] + more["seconds"]}
+
+
+def kept_looks(name: str, kind: str, ask: Callable[[str, slice], dict[str, np.ndarray]]) -> dict:
     setting, parts, begins = SETTINGS[name], [], range(0, len(SETTINGS[name].seeds), TOGETHER)
     for begin in begins:
-        kept = RUNS / name / f"look {begin}.npz"
+        kept = RUNS / name / f"{kind} {begin}.npz"
         if not kept.exists():
             clock = time.process_time()
-            found = look_at_some(name, slice(begin, begin + TOGETHER))
+            found = ask(name, slice(begin, begin + TOGETHER))
             seconds = time.process_time() - clock
             recordings.save(
                 kept, found | {"seconds": seconds}, command="a part of one_axis.py",
                 seed=setting.seeds[begin : begin + TOGETHER], seconds=seconds,
             )  # fmt: skip
-            print(f"{name}: looked at networks from {begin} on in {seconds:.0f} s", flush=True)
+            print(f"{name}: {kind} at networks from {begin} on in {seconds:.0f} s", flush=True)
         parts.append(recordings.load(kept).arrays)
     joined = {k: np.concatenate([part[k] for part in parts], 1) for k in parts[0] if k != "seconds"}
     return joined | {"seconds": sum(float(part["seconds"]) for part in parts)}
+
+
+def look_closer(name: str, which: slice) -> dict[str, np.ndarray]:
+    """What was asked after the first look: robustness apart from accuracy, (looks, networks)."""
+    setting, rows = SETTINGS[name], []
+    seen = points(setting, setting.seeds[which])
+    for step in looks(setting):
+        row = closer(ensemble_at(setting, RUNS / name, step, which), seen)
+        rows.append({k: v.detach().double().numpy() for k, v in row.items()})
+    return {k: np.stack([row[k] for row in rows]) for k in rows[0]}
 
 
 def is_trained(name: str) -> bool:
@@ -758,7 +828,8 @@ def is_trained(name: str) -> bool:
 
 def is_looked_at(name: str) -> bool:
     begins = range(0, len(SETTINGS[name].seeds), TOGETHER)
-    return all((RUNS / name / f"look {begin}.npz").exists() for begin in begins)
+    kinds = ("look",) if SETTINGS[name].brief else ("look", "closer")
+    return all((RUNS / name / f"{kind} {begin}.npz").exists() for begin in begins for kind in kinds)
 
 
 # Proofs
@@ -826,7 +897,9 @@ class Measure:
 SHARE, ENTROPY, RATIO = Measure(0.1), Measure(0.1), Measure(0.1, relative=True)
 MEASURES = {
     **dict.fromkeys(("train_accuracy", "test_accuracy", "noisy_accuracy", "commutes"), SHARE),
-    **dict.fromkeys(("robust_05", "robust_10"), SHARE),
+    **dict.fromkeys(("robust_05", "robust_10", "robust_given_05", "robust_given_10", "noisy_given"), SHARE),
+    **{f"robust_train_{a}": SHARE for a in ("05", "10", "20")},
+    **dict.fromkeys(("noisy_train", "wrong_agrees"), SHARE),
     **dict.fromkeys(("norm", "dead", "always_on"), RATIO),
     **dict.fromkeys(("train_loss", "test_loss", "sharpness"), Measure(0.5, relative=True)),
     "test_loss_fall": Measure(0.5, relative=True, fall=True),
@@ -1013,7 +1086,15 @@ def curves_of(name: str) -> tuple[dict[str, np.ndarray], float]:
     clock = [float(seen["cpu"]) for seen in saved["records"]]  # begins anew where a run was stopped
     trained = sum(max(after - before, 0) for before, after in pairwise(clock))
     curves = {k: without_empty_naps(k, v, curves) for k, v in curves.items() if k != "seconds"}
-    return curves, trained + seconds
+    return curves | given_right(curves), trained + seconds
+
+
+def given_right(curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Robust accuracy over the accuracy on the same samples; nothing where that was not asked."""
+    if "attacked_accuracy" not in curves:
+        return {}
+    right = np.maximum(curves["attacked_accuracy"], FEW_RIGHT)
+    return {f"robust_given_{a}": curves[f"robust_{a}"] / right for a in ("05", "10")}
 
 
 def without_empty_naps(measure: str, values: np.ndarray, curves: dict[str, np.ndarray]) -> np.ndarray:

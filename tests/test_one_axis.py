@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrok import measures, naps, recordings, regions
+from minigrok import measures, naps, recordings, regions, training
+from minigrok.course.exercises import lesson14
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "one_axis.py"
 
@@ -276,6 +277,55 @@ def test_exact_robustness_against_all_corners():
     assert 0 < found.min() and found.max() < 1
 
 
+def test_robustness_apart_from_accuracy_is_that_of_single_networks():
+    _, ensemble, seen = network("addition")
+    found = one_axis.closer(ensemble, seen)
+    for s in range(2):
+        net, right = ensemble[s], ensemble[s](seen.x_test[s]).argmax(1) == seen.y_test[s]
+        mirrored = net(seen.x_test[s].flip(-1)).argmax(1)
+        agree = net(seen.x_test[s]).argmax(1)[~right] == mirrored[~right]
+        assert found["wrong_agrees"][s] == pytest.approx(agree.double().mean().item())
+        assert found["attacked_accuracy"][s] == pytest.approx(right[:200].double().mean().item())
+        clean = training.accuracy(net, seen.x_train[s, :200], seen.y_train[s, :200])
+        assert found["robust_train_20"][s] <= found["robust_train_10"][s] <= clean
+        assert found["noisy_given"][s] <= right[:200].double().mean() / one_axis.FEW_RIGHT
+
+
+def test_no_noise_and_no_ball_leave_what_is_right_right(monkeypatch):
+    _, ensemble, seen = network("addition")
+    monkeypatch.setattr(one_axis, "unit_of", lambda ensemble, seen: torch.zeros(len(ensemble), 1, 1))
+    found = one_axis.closer(ensemble, seen)
+    right = training.accuracy(ensemble, seen.x_train[:, :200], seen.y_train[:, :200])
+    for name in ("noisy_train", "robust_train_10", "robust_train_20"):
+        torch.testing.assert_close(found[name], right, check_dtype=False)
+    given = found["attacked_accuracy"] / found["attacked_accuracy"].clamp(min=one_axis.FEW_RIGHT)
+    torch.testing.assert_close(found["noisy_given"], given)
+
+
+def test_digits_robust_at_training_images_are_those_that_no_attack_breaks():
+    _, ensemble, seen = network("digits", seeds=(0,))
+    found = one_axis.closer(ensemble, seen)
+    net, x, y = ensemble[0], seen.x_train[0, :100], seen.y_train[0, :100]
+    alive = [
+        one_axis.attacks.pgd(net, x, y, 0.05, loss=loss, generator=torch.Generator().manual_seed(0)).success
+        for loss in ("margin", "cross_entropy")
+    ]
+    assert found["robust_train_05"].item() == pytest.approx((~(alive[0] | alive[1])).double().mean().item())
+    assert found["robust_train_05"][0] <= training.accuracy(net, x, y)
+
+
+def test_given_right_is_the_share_of_the_right_ones():
+    curves = {
+        "attacked_accuracy": np.array([[0.01, 0.5]]),
+        "robust_05": np.array([[0.01, 0.4]]),
+        "robust_10": np.array([[0.0, 0.25]]),
+    }
+    found = one_axis.given_right(curves)
+    np.testing.assert_allclose(found["robust_given_05"], [[0.2, 0.8]])  # too few are right: over .05
+    np.testing.assert_allclose(found["robust_given_10"], [[0, 0.5]])
+    assert one_axis.given_right({"robust_05": np.ones((1, 1))}) == {}
+
+
 def test_distances_below_1_are_local_complexity():
     _, ensemble, seen = network("digits")
     x, radius = seen.x_train[:, :40], torch.tensor([0.1, 0.4])
@@ -364,6 +414,26 @@ def test_spread_is_the_librarys_and_silence_is_nan():
     assert found["pe"][0].isnan() and not found["pe"][1].isnan()
 
 
+# The lesson's exercises
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_no_usual_mistake_about_lags_is_right_by_chance(seed):
+    right, mistakes = lesson14._lags(*lesson14.class_turns(seed=seed))
+    assert np.isfinite(right) and right != 0
+    assert all(abs(wrong - right) > 0.01 * abs(right) for wrong in mistakes.values())
+
+
+def test_held_out_runs_sometimes_outvote_the_learners():
+    everyone = np.ones(24, dtype=bool)
+    told = []
+    for seed in range(6):
+        values, outcome, learn = lesson14._runs(seed)
+        areas = [lesson14._auc(values, outcome, which) >= 0.5 for which in (learn, everyone)]
+        told.append(areas[0] != areas[1])
+    assert told == [False] * 5 + [True]
+
+
 # The whole
 
 
@@ -374,7 +444,8 @@ def test_a_run_from_beginning_to_table_and_nothing_is_done_twice(script, monkeyp
         script.train(name)
         assert script.is_trained(name) and not script.is_looked_at(name)
         script.look(name)
-    monkeypatch.setattr(script, "look_at_some", None)  # would fail if it were called again
+    monkeypatch.setattr(script, "look_at_some", None)  # would fail if they were called again
+    monkeypatch.setattr(script, "look_closer", None)
     monkeypatch.setattr(script, "step_of", lambda setting: None)
     script.train("addition")
     script.record()

@@ -61,6 +61,10 @@ WRONG = {
         ("one step late", _TURN.format(
             **_RIGHT | {"result": "float(steps[k]), float(steps[min(k + 1, len(steps) - 1)])"}),
          r"the look before the middle is crossed"),
+        ("the last crossing", _TURN.format(**_RIGHT).replace(
+            "k = first + int(np.argmax(over))",
+            "k = first + int(np.flatnonzero(np.append(True, ~over))[-1])"),
+         r"the first look at which half"),
         ("a point", _TURN.format(**_RIGHT | {"result": "float(steps[k])"}), r"return two steps"),
     ],
     "14-surely": [
@@ -88,6 +92,9 @@ WRONG = {
         ("the sign", _LAG.format(lag="-np.median(each)"), r"the sign"),
         ("natural", _LAG.format(lag="np.median(each) * np.log(10)"), r"natural logarithm"),
         ("the ratio", _LAG.format(lag="10 ** np.median(each)"), r"the ratio itself"),
+        ("the middle in steps", _LAG.format(
+            lag="np.median(np.log10(turned.mean(0)) - np.log10(accuracy.mean(0)))"),
+         r"take it in log10"),
         ("steps", _LAG.format(lag="np.median(turned.mean(0) - accuracy.mean(0))"), r"difference of steps"),
     ],
     "14-forecast": [
@@ -99,6 +106,9 @@ WRONG = {
         ("the better direction", _FORECAST.format(
             area=_HALF, judge="~learn", result="area(sign * values[~learn], outcome[~learn])"),
          r"they may not choose"),
+        ("all runs choose", _FORECAST.format(
+            area=_HALF, judge="learn | True", result="area(sign * values[~learn], outcome[~learn])"),
+         r"helped to choose"),
         ("large is good", _FORECAST.format(
             area=_HALF, judge="learn", result="area(values[~learn], outcome[~learn])"),
          r"you always took large"),
