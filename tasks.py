@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 STAMP = "minigrok-installed.json"
-INSIDE = {"test": ["book", "instructor", "lab", "marabou", "sweep"]}  # extras of pyproject.toml that hold others
+INSIDE = {"test": ["book", "instructor", "lab", "marabou", "sweep"]}  # extras that hold others
 
 # Lab without its news popup (it asks a server) and without nbgrader's teacher menus, should nbgrader be here.
 LAB_OFF = ["@jupyterlab/apputils-extension:announcements", "@jupyter/nbgrader"]

@@ -1,5 +1,6 @@
 """Every lesson keeps the frame; and the check of the frame sees each way to leave it."""
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -200,3 +201,18 @@ def test_every_column_of_a_table_has_a_name(path):
     texts = [cell.source for cell in read_lesson(path).cells if cell.cell_type == "markdown"]
     heads = [head for text in texts for head in re.findall(r"(?m)^(\|.*\|)\n\|[-:| ]+\|$", text)]
     assert [head for head in heads if re.search(r"\|\s*\|", head)] == []
+
+
+RETURNS = (
+    r"\.(axhline|axvline|legend|set|set_title|set_xlabel|set_ylabel|suptitle|plot|scatter|text|annotate)\("
+)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_figure_cell_shows_its_figure_alone(path):
+    """A value as the last line is a second output, and the book then has two figures of one name."""
+    for cell in read_lesson(path).cells:
+        if "figure" in cell.metadata.get("mystnb", {}) and not cell.source.rstrip().endswith(";"):
+            last = ast.parse(cell.source).body[-1]
+            shown = ast.unparse(last) if isinstance(last, ast.Expr) else ""
+            assert not re.search(RETURNS, shown), f"end this cell with a semicolon: {shown}"
