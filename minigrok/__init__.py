@@ -20,6 +20,10 @@ Prove something about it:
 
     minigrok.verify      certificates for boxes, balls and patterns; imported by its own name, needs highspy
 
+Hold a simulation against a formula:
+
+    minigrok.theory      closed forms of models that grok on paper; imported by its own name
+
 `import minigrok` needs torch, NumPy and SciPy alone. What only the lessons need (figures, players,
 exercises, editions) is `minigrok.course`, which is imported by its own name.
 """
