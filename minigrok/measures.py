@@ -1,7 +1,7 @@
 """Progress measures: one number for a network at one moment, to be followed through a run.
 
-    size and sharpness     weight_norm, hessian_trace
-    robustness             gradient_bound
+    size and sharpness     weight_norm, weight_entropy, hessian_trace
+    robustness             gradient_bound (to a moved input), circuit_complexity (to lost weights)
     waves on Z_p           fourier_power, inverse_participation, key_frequencies, restricted, excluded
     symmetry               commutativity
     spread of features     gram, matrix_entropy, mutual_information, perturbation_measures, sparsity
@@ -11,6 +11,7 @@ A measure looks and changes nothing: neither weights, nor gradients, nor the mod
 takes a model or its outputs, it takes a `training.Ensemble` of S networks too and then returns (S,) numbers.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import _check_model
+from minigrok.networks import _BATCH_NORM, _DROPOUT, _check_model
 from minigrok.training import Ensemble
 
 # --- size and sharpness -------------------------------------------------------------------------------------
@@ -46,6 +47,43 @@ def weight_norm(model: nn.Module) -> Tensor:
     """
     squares = sum(p.square().reshape(_count(model), -1).sum(dim=1) for p in _parameters(model))
     return _one_or_each(squares.sqrt(), model)
+
+
+@torch.no_grad()
+def weight_entropy(model: nn.Module) -> Tensor:
+    """Absolute weight entropy: how large a network's weights are, and over how many of them the size spreads.
+
+        H = -sum of |w| log |w| over all parameters, biases included ,      0 log 0 = 0
+          = L (E - log L)        with L = sum of |w|, E the entropy of the shares |w| / L
+
+    The second line says what is measured. The |w| do not add up to 1, so H is no entropy of a distribution:
+    it is the entropy of their shares times their total, and a change of scale alone moves it,
+    H(c w) = c H(w) - c L log c. A weight adds most at |w| = 1/e = 0.37, nothing at 0 and at 1, and takes away
+    above 1: for weights below 0.37, H falls with the weights as `weight_norm` does, and for large ones it
+    rises as they fall.
+
+    The paper writes W for the weights and says nothing of biases; here every parameter counts, as in
+    `weight_norm`, and a tensor that a network uses in two places counts once.
+
+    Returns:
+        (), or (S,) for an `Ensemble`, natural logarithm; NaN for a network with NaN among its weights.
+
+    Raises:
+        TypeError: not a module.
+        ValueError: no parameters.
+
+    Source: Golechha 2024 (arXiv 2405.12755), "absolute weight entropy".
+
+    Example:
+        >>> layer = nn.Linear(2, 2, bias=False)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, -0.5], [0.0, 1.0]]))
+        >>> weight_entropy(layer)  # twice (log 2)/2
+        tensor(0.6931)
+
+    Used in lesson 16.
+    """
+    sizes = [p.abs().reshape(_count(model), -1) for p in _parameters(model)]
+    return _one_or_each(-sum(torch.xlogy(size, size).sum(dim=1) for size in sizes), model)
 
 
 def hessian_trace(
@@ -302,6 +340,115 @@ def _check_path(gradient: Tensor, through_layer: Tensor, layer: nn.Linear) -> No
             f"the output depends on x not only through {layer}: something else reads x too (a skip "
             "connection?), and the lemma does not hold for such a network"
         )
+
+
+# --- lost weights -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def circuit_complexity(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    share: float = 0.1,
+    draws: int = 10,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Approximate local circuit complexity: how far the answers move if a layer loses some of its weights.
+
+        mean over layers l, draws and samples x of   KL(softmax f(x) || softmax f_cut(x))
+        KL(p || q) = sum over classes of  p (log p - log q)
+
+    f_cut is f with a random share of the weights of layer l set to zero, exactly round(share n) of its n
+    weights and at least one, all others as they are. A layer is a parameter with two or more axes: the
+    weights of a linear layer or a convolution, a table of embeddings. All layers count alike; biases and the
+    scales of a normalisation are never cut.
+
+    The thought behind it: answers that hang on many weights at once suffer from any cut, those of a small
+    circuit only where it hits the circuit. One trap: logits that are large move far under any cut, so the
+    number grows with the network's confidence, whatever its circuits are. Look at the size of the logits too.
+
+    Args:
+        model: x -> logits, of two classes or more; a module, which is left as it is.
+        x: (N, ...), whatever the model takes.
+        share: how much of a layer is cut, above 0 and at most 1.
+        draws: number of random cuts of each layer. A draw is one run of the model on x.
+        generator: where the cuts come from; None is torch's own generator.
+
+    Returns:
+        () float64, or (S,) for an `Ensemble`, whose networks share no cut; natural logarithm, not below 0 but
+        for rounding. NaN for a network with NaN or infinite outputs.
+
+    Raises:
+        TypeError: not a module.
+        ValueError: share or draws out of range, no layer, outputs that are not logits of several classes, no
+            samples, dropout or batch norm in training mode.
+
+    Source: Golechha 2024 (arXiv 2405.12755), "approximate local circuit complexity", with a share of 10 %.
+    The mean over layers, draws and samples is ours where the paper leaves it open.
+
+    Example:
+        >>> line = nn.Linear(1, 2, bias=False)  # logits (x log 3, 0): probabilities (3/4, 1/4) at x = 1
+        >>> _ = line.weight.data.copy_(torch.tensor([[math.log(3)], [0.0]]))
+        >>> circuit_complexity(line, torch.ones(1, 1), share=1)  # 3/4 log(3/2) + 1/4 log(1/2)
+        tensor(0.1308, dtype=torch.float64)
+
+    Used in lesson 16.
+    """
+    if not 0 < share <= 1 or draws < 1:
+        raise ValueError(f"expected a share in (0, 1] and at least one draw, got {share} and {draws}")
+    layers = _layers(model)
+    log_p = _log_softmax(model(x), model)
+    moved = torch.zeros_like(log_p[:, 0, 0])
+    damaged = copy.deepcopy(model)
+    for name, whole in layers.items():
+        weight = damaged.get_parameter(name)
+        for _ in range(draws):
+            weight.copy_(_cut(whole, _count(model), share, generator))
+            log_q = _log_softmax(damaged(x), model)
+            moved += (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=-1)
+        weight.copy_(whole)
+    return _one_or_each(moved / (len(layers) * draws), model)
+
+
+def _layers(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters with two or more axes in each network, by name."""
+    _parameters(model)
+    for name, part in model.named_modules():
+        if part.training and isinstance(part, (*_DROPOUT, *_BATCH_NORM)):
+            raise ValueError(
+                f"'{name}' ({type(part).__name__}) is in training mode: the answers move by chance or with "
+                "the batch, not only by the cut. Call model.eval() first."
+            )
+    axes = 3 if isinstance(model, Ensemble) else 2
+    layers = {name: weight for name, weight in model.named_parameters() if weight.dim() >= axes}
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no layer to cut: none of its parameters has two axes or more"
+        )
+    return layers
+
+
+def _log_softmax(logits: Tensor, model: nn.Module) -> Tensor:
+    """(S, N, classes), with S = 1 for a single network."""
+    axes = 3 if isinstance(model, Ensemble) else 2
+    if logits.dim() != axes or not logits.shape[-2] or logits.shape[-1] < 2:
+        raise ValueError(
+            "expected logits of at least one sample and two classes, (N, classes) or (S, N, classes) of an "
+            f"Ensemble; the model returned shape {tuple(logits.shape)}"
+        )
+    log_p = _to_float64(logits).log_softmax(dim=-1)
+    return log_p if isinstance(model, Ensemble) else log_p[None]
+
+
+def _cut(weight: Tensor, count: int, share: float, generator: torch.Generator | None) -> Tensor:
+    """A copy of a layer in which every network has lost its share of the weights."""
+    rows = weight.reshape(count, -1)
+    n = rows.shape[1]
+    device = "cpu" if generator is None else generator.device
+    order = torch.rand(rows.shape, generator=generator, device=device).argsort(dim=1)
+    lost = order[:, : max(1, round(share * n))].to(weight.device)
+    return rows.scatter(1, lost, 0).view_as(weight)
 
 
 # --- waves on Z_p -------------------------------------------------------------------------------------------
@@ -794,24 +941,34 @@ def _entropy_and_information(
 
 
 @torch.no_grad()
-def sparsity(features: Tensor) -> Tensor:
-    """The share of a batch's features that are exactly zero, as a ReLU makes them.
+def sparsity(features: Tensor, *, tau: float = 0.0) -> Tensor:
+    """The share of a batch's features that are silent: zero, as a ReLU makes them, or nearly so.
+
+        mean over samples and features of   [ |z| <= tau ]
 
     Args:
-        features: (N, d), or (S, N, d) of an `Ensemble`.
+        features: (N, d), or (S, N, d) of an `Ensemble`: the outputs of a layer of units.
+        tau: up to where a feature counts as silent, in units of the features; 0 counts exact zeros alone.
 
     Returns:
         () or (S,), in the dtype of the features. 1 is a network whose units are all silent.
 
     Raises:
-        ValueError: NaN, or fewer than 2 samples.
+        ValueError: NaN, fewer than 2 samples, tau negative or NaN.
+
+    Source: the activation sparsity of Golechha 2024 (arXiv 2405.12755), the share below a threshold tau that
+    is not given there; the features of its ReLU networks are not negative.
 
     Example:
-        >>> sparsity(torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
-        tensor(0.7500)
+        >>> sparsity(torch.tensor([[0.0, 2.0], [0.0, 0.0]])), sparsity(torch.tensor([[0.1], [2.0]]), tau=0.5)
+        (tensor(0.7500), tensor(0.5000))
+
+    Used in lesson 16.
     """
     _check_features(features)
-    return (features == 0).to(features.dtype).mean(dim=(-2, -1))
+    if not tau >= 0:
+        raise ValueError(f"tau must be 0 or more, in units of the features; got {tau}")
+    return (features.abs() <= tau).to(features.dtype).mean(dim=(-2, -1))
 
 
 def _to_float64(t: Tensor) -> Tensor:

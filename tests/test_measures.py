@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import rel_entr, softmax
 from torch import nn
 
 from minigrok import measures, models
@@ -62,6 +64,48 @@ def test_weight_norm_refuses_what_has_no_weights():
         measures.weight_norm(nn.ReLU())
     with pytest.raises(TypeError, match="expected a torch module with parameters, got function"):
         measures.weight_norm(net)
+
+
+@given(SEEDS, st.floats(0.01, 50))
+def test_weight_entropy_is_the_entropy_of_the_shares_times_their_total(seed, scale):
+    model = net(seed=seed)
+    sizes = scale * np.abs(nn.utils.parameters_to_vector(model.parameters()).detach().numpy())
+    nn.utils.vector_to_parameters(torch.from_numpy(sizes), model.parameters())
+    total = sizes.sum()
+    expected = total * (stats.entropy(sizes) - math.log(total))  # SciPy's entropy makes shares of them
+    assert measures.weight_entropy(model).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_weight_entropy_looks_at_sizes_alone():
+    model = net()
+    before = measures.weight_entropy(model)
+    assert before.shape == () and not before.requires_grad
+    with torch.no_grad():
+        model[0].weight.neg_()
+        model[2].weight.copy_(model[2].weight[:, torch.tensor([2, 0, 3, 1])])
+    assert torch.allclose(measures.weight_entropy(model), before, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0.0, 0.0), (1.0, 0.0), (-1 / math.e, 1 / math.e)])
+def test_weight_entropy_of_one_weight(size, expected):
+    layer = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        layer.weight.fill_(size)
+    assert measures.weight_entropy(layer).item() == pytest.approx(expected, abs=1e-15)
+    with torch.no_grad():
+        layer.weight.fill_(1.01 * size if size else 2.0)
+    assert measures.weight_entropy(layer).item() < expected  # 1/e is the largest; below 0 above 1
+
+
+def test_weight_entropy_of_an_ensemble_is_that_of_each():
+    singles = [models.pair_mlp(7, 5, generator=generator(s)) for s in range(4)]
+    together = measures.weight_entropy(Ensemble(singles))
+    assert torch.allclose(together, torch.stack([measures.weight_entropy(m) for m in singles]))
+    with torch.no_grad():
+        singles[1].left.weight[0, 0] = torch.nan
+    assert measures.weight_entropy(Ensemble(singles)).isnan().tolist() == [False, True, False, False]
+    with pytest.raises(ValueError, match="ReLU has no parameters to measure"):
+        measures.weight_entropy(nn.ReLU())
 
 
 X, Y = normal(12, 3, seed=1), torch.arange(12) % 2
@@ -330,6 +374,162 @@ def test_samples_without_length_are_refused():
         measures.gradient_bound(net(), x)
     with pytest.raises(ValueError, match=r"got shape \(3,\)"):
         measures.gradient_bound(net(), x[0])
+
+
+# --- lost weights -------------------------------------------------------------------------------------------
+
+
+def divergence(model, cut, x):
+    """Mean KL(softmax of the one || softmax of the other), by SciPy."""
+    p, q = (softmax(m(x).detach().double().numpy(), axis=-1) for m in (model, cut))
+    return rel_entr(p, q).sum(axis=-1).mean()
+
+
+def with_zeros(model, name, places):
+    """A copy in which these weights of a parameter are zero."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.get_parameter(name).view(-1)[places] = 0
+    return model
+
+
+def small(kind):
+    """A network of this kind and inputs for it."""
+    if kind == "vectors":
+        return net(), X
+    if kind == "pairs":
+        return models.pair_mlp(5, 4, shared=True, generator=generator()), pairs(5)
+    layers = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
+    return nn.Sequential(*layers).double().eval(), normal(4, 1, 4, 4)
+
+
+KINDS = ["vectors", "pairs", "images"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_that_loses_all_its_weights(kind):
+    model, x = small(kind)
+    layers = [name for name, p in model.named_parameters() if p.dim() > 1]
+    expected = np.mean([divergence(model, with_zeros(model, name, slice(None)), x) for name in layers])
+    found = measures.circuit_complexity(model, x, share=1, draws=2, generator=generator())
+    assert expected > 0 and found.dtype == torch.float64 and found.shape == ()
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_cut_takes_exactly_its_share_of_one_layer_and_each_weight_as_often():
+    seen = []
+
+    class Spy(nn.Linear):
+        def forward(self, x):
+            seen.append((self.weight == 0).flatten())
+            return super().forward(x)
+
+    model = nn.Sequential(Spy(5, 4), nn.Tanh(), Spy(4, 3)).double()
+    draws = 500
+    measures.circuit_complexity(model, normal(2, 5), share=0.25, draws=draws, generator=generator())
+    first, second = torch.stack(seen[2::2]), torch.stack(seen[3::2])  # after the uncut run
+    assert first.sum(dim=1).tolist() == [5] * draws + [0] * draws
+    assert second.sum(dim=1).tolist() == [0] * draws + [3] * draws
+    for cuts in (first[:draws], second[draws:]):
+        often = cuts.double().mean(dim=0)
+        assert (often - 0.25).abs().max() < 4.5 * math.sqrt(0.25 * 0.75 / draws)
+
+
+def test_one_lost_weight_is_the_least():
+    model = nn.Linear(2, 2, bias=False).double()
+    each = [divergence(model, with_zeros(model, "weight", j), X[:, :2]) for j in range(4)]
+    source, n = generator(1), 400
+    draws = [
+        measures.circuit_complexity(model, X[:, :2], share=0.01, draws=1, generator=source).item()
+        for _ in range(n)
+    ]
+    assert all(min(abs(d - e) for e in each) < 1e-12 for d in draws)
+    assert abs(np.mean(draws) - np.mean(each)) < 4 * np.std(each) / math.sqrt(n)
+    together = measures.circuit_complexity(model, X[:, :2], share=0.01, draws=n, generator=generator(1))
+    assert together.item() == pytest.approx(np.mean(draws), rel=1e-12)
+
+
+def test_a_network_of_zeros_has_nothing_to_lose():
+    model = net()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        model[2].bias.copy_(torch.tensor([3.0, -1.0]))  # the bias alone decides, and is never cut
+    assert measures.circuit_complexity(model, X) == 0
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.sampled_from([0.1, 0.5, 1.0]))
+def test_what_the_network_computes_counts_and_not_how_it_is_scaled_inside(seed, share):
+    model = net(seed=seed, activation=nn.ReLU, bias=False)
+    found = measures.circuit_complexity(model, X, share=share, draws=3, generator=generator(seed))
+    assert found >= -1e-15
+    with torch.no_grad():
+        model[0].weight.mul_(8)
+        model[2].weight.div_(8)
+    again = measures.circuit_complexity(model, X, share=share, draws=3, generator=generator(seed))
+    assert again.item() == pytest.approx(found.item(), rel=1e-9, abs=1e-15)
+
+
+def test_the_order_of_the_units_does_not_count():
+    model, order = net(), torch.tensor([2, 0, 3, 1])
+    found = measures.circuit_complexity(model, X, share=0.3, draws=1500, generator=generator(1))
+    with torch.no_grad():
+        model[0].weight.copy_(model[0].weight[order])
+        model[0].bias.copy_(model[0].bias[order])
+        model[2].weight.copy_(model[2].weight[:, order])
+    again = measures.circuit_complexity(model, X, share=0.3, draws=1500, generator=generator(2))
+    assert again.item() == pytest.approx(found.item(), rel=0.1)  # other cuts, the same mean
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_network_of_an_ensemble_is_cut_by_itself(kind):
+    model, x = small(kind)
+    singles = [copy.deepcopy(model) for _ in range(3)]
+    with torch.no_grad():
+        for p in singles[1].parameters():
+            p.mul_(1.5)
+    many = Ensemble(singles, sample_dims=x.dim() - 1)
+    expected = [measures.circuit_complexity(m, x, share=1).item() for m in singles]
+    found = measures.circuit_complexity(many, x, share=1)
+    assert found.shape == (3,) and found.tolist() == pytest.approx(expected, rel=1e-4)
+    few = measures.circuit_complexity(many, x, share=0.3, draws=2, generator=generator())
+    assert few[0] != few[2]  # one network twice, and other cuts
+    with torch.no_grad():
+        next(many.parameters())[1] = torch.nan
+    assert measures.circuit_complexity(many, x).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_network_itself_is_never_cut(kind):
+    (model, x), torchs_own = small(kind), torch.get_rng_state()
+    before = copy.deepcopy(model.state_dict())
+    parameters, mode = [id(p) for p in model.parameters()], model.training
+    draws = [
+        measures.circuit_complexity(model, x, draws=1, share=0.4, generator=generator(s)) for s in (1, 1, 2)
+    ]
+    assert draws[0] == draws[1] != draws[2] and torch.equal(torchs_own, torch.get_rng_state())
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+    assert [id(p) for p in model.parameters()] == parameters and model.training is mode
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_circuit_complexity_says_what_is_wrong():
+    model = net()
+    for share, draws in [(0, 1), (1.1, 1), (math.nan, 1), (0.1, 0)]:
+        text = rf"a share in \(0, 1\] and at least one draw, got {share} and {draws}"
+        with pytest.raises(ValueError, match=text):
+            measures.circuit_complexity(model, X, share=share, draws=draws)
+    with pytest.raises(TypeError, match="expected a torch module with parameters, got function"):
+        measures.circuit_complexity(lambda x: x, X)
+    with pytest.raises(ValueError, match="LayerNorm has no layer to cut"):
+        measures.circuit_complexity(nn.LayerNorm(3).double(), X)
+    with pytest.raises(ValueError, match=r"two classes, .* the model returned shape \(12, 1\)"):
+        measures.circuit_complexity(net((3, 4, 1)), X)
+    with pytest.raises(ValueError, match=r"at least one sample .* shape \(0, 2\)"):
+        measures.circuit_complexity(model, X[:0])
+    with pytest.raises(ValueError, match=r"'3' \(Dropout\) is in training mode: .* Call model.eval\(\)"):
+        measures.circuit_complexity(nn.Sequential(*model, nn.Dropout(0.5)), X)
 
 
 # --- waves on Z_p -------------------------------------------------------------------------------------------
@@ -825,6 +1025,23 @@ def test_sparsity_counts_zeros():
     assert measures.sparsity(torch.zeros(4, 2)) == 1 and measures.sparsity(torch.ones(4, 2)) == 0
     with pytest.raises(ValueError, match="the features are NaN or infinite"):
         measures.sparsity(torch.tensor([[0.0], [torch.nan]]))
+
+
+@given(SEEDS, st.floats(0, 3))
+def test_sparsity_below_a_threshold(seed, tau):
+    z = normal(20, 5, seed=seed)
+    assert measures.sparsity(z, tau=tau).item() == pytest.approx(
+        sum(abs(v) <= tau for v in z.flatten()) / 100
+    )
+    units = torch.tensor([4, 2, 0, 1, 3])
+    assert measures.sparsity(z[:, units], tau=tau) == measures.sparsity(z, tau=tau)
+    assert measures.sparsity(8 * z, tau=8 * tau) == measures.sparsity(z, tau=tau)
+
+
+@pytest.mark.parametrize("tau", [-0.1, math.nan])
+def test_sparsity_refuses_a_threshold_below_zero(tau):
+    with pytest.raises(ValueError, match=f"tau must be 0 or more, in units of the features; got {tau}"):
+        measures.sparsity(torch.ones(2, 2), tau=tau)
 
 
 # --- when it happened ---------------------------------------------------------------------------------------
