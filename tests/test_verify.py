@@ -472,6 +472,18 @@ def test_disjoint_patterns_agree_with_the_oracle():
     assert all(statuses[s] >= 5 for s in ("verified", "falsified", "empty")), statuses
 
 
+@pytest.mark.parametrize(
+    ("start", "walks", "stage"), [([[0.9, 0.1]], True, "start"), ([], True, "walk"), ([], False, "milp")]
+)
+def test_an_input_of_two_patterns_is_said_to_come_from_where_it_was_found(monkeypatch, start, walks, stage):
+    if not walks:
+        monkeypatch.setattr(_cascade.Rooms, "enter", lambda *_, **__: None)
+    start = torch.tensor(start).reshape(-1, 2)
+    found = certify_disjoint(crossed(), pattern([1, 0]), pattern([0, -1]), start=start)
+    assert (found.status, found.stage) == ("falsified", stage)
+    assert found.counterexample[0] > 0.5
+
+
 # --- the largest radius -------------------------------------------------------------------------------------
 
 
@@ -510,6 +522,16 @@ def test_there_is_no_ball_around_a_centre_that_is_wrong_or_off_its_pattern():
     assert torch.equal(wrong.counterexample, x)
     off = largest_eps(model, 1, x, nap=pattern([-1, 0]))
     assert off.eps == 0 and off.counterexample is None and math.isinf(off.refuted)
+
+
+def test_the_counterexample_of_the_largest_eps_has_been_run_through_the_model_itself():
+    model, x, seen = crossed(), torch.tensor([0.1, 0.5]), []
+    with torch.no_grad():
+        model[2].weight[0, 0] = 4.0  # class 0 wins from x = 0.75 on
+    model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    found = largest_eps(model, 1, x, high=0.9, rivals=0)
+    assert found.eps == pytest.approx(0.65, abs=2e-3) and found.refuted == pytest.approx(0.65, abs=2e-3)
+    assert any(torch.equal(one[0], found.counterexample) for one in seen if len(one) == 1)
 
 
 def test_a_ball_that_reaches_the_largest_radius_has_no_refutation():
@@ -657,7 +679,10 @@ def test_options_that_make_no_sense_are_refused():
     refused(r"timeout.*-1", model, 0, timeout=-1)
     refused(r"timeout.*nan", model, 0, timeout=math.nan)
     refused(r"tol", model, 0, tol=-1e-3)
-    refused(r"solver.*gurobi|gurobi", model, 0, solver="gurobi")
+    solver = "expected solver 'cascade' or 'marabou', got 'marabu'"
+    refused(solver, model, 0, solver="marabu")
+    refused(solver, model, pattern([1, 0]), pattern([0, 1]), function=certify_disjoint, solver="marabu")
+    refused(solver, model, 0, torch.tensor([0.5, 0.5]), function=largest_eps, solver="marabu")
     refused(r"NaN", nn.Sequential(nn.Linear(2, 2), nn.ReLU()).apply(_spoil), 0)
 
 

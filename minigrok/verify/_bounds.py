@@ -11,6 +11,8 @@ import numpy as np
 
 from minigrok.verify._affine import INPUT, Affine
 
+ROUNDING = 1e-9  # a contradiction smaller than this is none
+
 
 class Empty(Exception):
     """No input of the box has the demanded phases; `stage` found it."""
@@ -65,7 +67,7 @@ class Region:
     def clip(self, layer: int) -> None:
         """Let the demanded phases cut the bounds of a layer; active means z > 0."""
         (least, most), phase = self.bounds[layer], self.phases[layer]
-        if (most[phase > 0] <= 0).any() or (least[phase < 0] > SLACK).any():
+        if (most[phase > 0] <= 0).any() or (least[phase < 0] > ROUNDING).any():
             raise Empty
         least[phase > 0] = np.maximum(least[phase > 0], 0)
         most[phase > 0] = np.maximum(most[phase > 0], least[phase > 0])
@@ -129,6 +131,3 @@ class Region:
             least += positive @ low + negative @ high
             most += positive @ high + negative @ low
         return least, most
-
-
-SLACK = 1e-9  # a contradiction smaller than this is rounding

@@ -111,6 +111,7 @@ class _Cascade:
         self.open = dict.fromkeys(rivals, np.inf)  # what is not proved, with its upper bound
         self.top, self.stage = -np.inf, "bounds"  # of what is proved: the largest bound, the last prover
         self.inside: np.ndarray | None = None  # an input of the region, checked
+        self.inside_by = ""  # what found it: "start" (it was given), "walk" or "milp"
         self.note = ""
 
     def run(self) -> Found:
@@ -127,7 +128,7 @@ class _Cascade:
         return self._verified()
 
     def witness(self) -> Found:
-        """An input of the region: known, by a walk, or by the mixed-integer program."""
+        """An input of the region: given, by a walk, or by the mixed-integer program."""
         if self.inside is None:
             self._enter()
         for slack in (SLACK, 0.0):  # an input off the walls; or is there none even on them?
@@ -140,7 +141,7 @@ class _Cascade:
         if self.inside is None:
             note = LATE if self.question.left() <= 0 else "all inputs found lie on the pattern's walls"
             return Found("unknown", "", note=note)
-        return Found("inside", "walk", self.question.follows(self.inside))
+        return Found("inside", self.inside_by, self.question.follows(self.inside))
 
     def _verified(self) -> Found:
         found = self.witness()
@@ -161,17 +162,18 @@ class _Cascade:
             for rival, bound in zip(rivals, most.tolist(), strict=True):
                 self._close(rival, bound, "bounds")
 
-    def _enter(self, *more: np.ndarray) -> None:
-        """Look for an input of the region among those given, and by a walk from them."""
+    def _enter(self, *solved: np.ndarray) -> None:
+        """Look for an input of the region: what the program found, a start, or by a walk from these."""
         middle = (self.region.low + self.region.high) / 2
-        for x in (*more, *self.question.starts):
+        by_program = [(x, "milp") for x in solved]
+        for x, stage in (*by_program, *((x, "start") for x in self.question.starts)):
             if self.question.follows(x) is not None:
-                self.inside = x
+                self.inside, self.inside_by = x, stage
                 return
-        for x in (*more, *self.question.starts[:3], middle):
+        for x, stage in (*by_program, *((x, "walk") for x in (*self.question.starts[:3], middle))):
             found = self.rooms.enter(x, deadline=self.question.deadline)
             if found is not None and self.question.follows(found) is not None:
-                self.inside = found
+                self.inside, self.inside_by = found, stage
                 return
 
     def _walk(self) -> Found | None:
@@ -221,7 +223,7 @@ class _Cascade:
         if entered is None:
             return falsified
         if self.inside is None and self.question.follows(entered) is not None:
-            self.inside = entered
+            self.inside, self.inside_by = entered, stage
         return self._climb(entered, rival, stage)
 
     def _tighten(self) -> Found | None:

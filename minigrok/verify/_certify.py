@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from minigrok.naps import NAP, clashes
-from minigrok.networks import Network
+from minigrok.networks import Network, with_float64
 from minigrok.verify import _cascade, _marabou
 from minigrok.verify._affine import network_of, read
 from minigrok.verify._cascade import GOAL, LATE, SLACK, TIE, Found, Question
@@ -24,7 +24,8 @@ class Certificate:
     closer to a tie than the solver can tell), or "empty" (the region has no input, so there is nothing to
     say). `margin` is output of the rival less that of the label: at the counterexample, or the proved upper
     bound over the region and all rivals (inf where nothing was proved). `stage` names what decided:
-    "bounds", "lp", "walk", "milp" or "marabou".
+    "bounds", "lp", "walk", "milp" or "marabou"; or "start", where an input that was given (`start`, or the
+    center) follows both patterns of `certify_disjoint`.
     """
 
     status: str
@@ -50,7 +51,7 @@ def certify(
     center: Tensor | None = None,
     eps: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
-    rivals: Iterable[int] | None = None,
+    rivals: Iterable[int] | int | None = None,
     tol: float = 1e-6,
     timeout: float = 60.0,
     start: Tensor | None = None,
@@ -72,12 +73,13 @@ def certify(
 
     Args:
         model: a ReLU network in eval mode; or `networks.trace(model)`, which saves reading it anew (5 ms)
-            where many questions are asked of one network.
+            where many questions are asked of one network. A counterexample is then checked on the traced
+            network, which gives the model's outputs up to rounding.
         label: the class that should win.
         nap: a pattern of `naps`; None for none.
         center, eps: the ball; center (*input_shape), eps in units of the input. Both or none.
         bounds: least and largest value of every input, the box.
-        rivals: the classes that should lose; None for all others.
+        rivals: the class or the classes that should lose; None for all others.
         tol: in units of the output.
         timeout: seconds for the whole question.
         start: (k, *input_shape) inputs that are likely to follow the pattern, samples of the class say; not
@@ -90,7 +92,7 @@ def certify(
 
     Raises:
         ValueError: a network with units other than ReLU, a label or rival that is no output, a pattern of
-            another network, a ball without centre or radius, a centre outside the box.
+            another network, a ball without centre or radius, a centre outside the box, another solver.
 
     Source: Geng et al. 2023, "Towards Reliable Neural Specifications", sec. 3; the linear relaxation is that
     of Ehlers 2017, "Formal verification of piece-wise linear feed-forward neural networks".
@@ -110,14 +112,10 @@ def certify(
     Used in lesson 13, and for the proofs of lesson 14.
     """
     begin = time.perf_counter()
+    _check_solver(solver)
     question = _question(model, [nap] if nap else [], center, eps, bounds, tol, timeout, start, input_shape)
-    rivals = _rivals(label, rivals, question.network.n_out)
-    if solver == "cascade":
-        found = _cascade.certify(question, label, rivals)
-    elif solver == "marabou":
-        found = _by_marabou(question, label, rivals)
-    else:
-        raise ValueError(f"expected solver 'cascade' or 'marabou', got {solver!r}.")
+    prove = _cascade.certify if solver == "cascade" else _by_marabou
+    found = prove(question, label, _rivals(label, rivals, question.network.n_out))
     return _certificate(found, begin)
 
 
@@ -157,24 +155,20 @@ def certify_disjoint(
     Used in lesson 13.
     """
     begin = time.perf_counter()
-
-    def ask(*patterns: NAP) -> Question:
-        left = timeout - (time.perf_counter() - begin)
-        return _question(model, list(patterns), center, eps, bounds, tol, max(left, 0), start, input_shape)
-
-    network = ask(nap_a).network
+    _check_solver(solver)
+    question = _question(model, [], center, eps, bounds, tol, timeout, start, input_shape)
     inside = _cascade.inside if solver == "cascade" else _inside_by_marabou
-    if clashes(nap_a, nap_b):
-        both = Found("empty", "bounds")
-    else:
-        both = inside(ask(nap_a, nap_b))
+
+    def ask(*patterns: NAP) -> Found:
+        return inside(replace(question, phases=_phases(question.network, patterns)))
+
+    both = Found("empty", "bounds") if clashes(nap_a, nap_b) else ask(nap_a, nap_b)
     if both.status == "inside":
         return _certificate(replace(both, status="falsified"), begin)
     if both.status == "unknown":
         return _certificate(both, begin)
-    model = network
     for name, nap in (("nap_a", nap_a), ("nap_b", nap_b)):
-        alone = inside(ask(nap))
+        alone = ask(nap)
         if alone.status == "empty":
             return _certificate(replace(alone, note=f"no input follows {name} alone"), begin)
         if alone.status == "unknown":
@@ -208,7 +202,7 @@ def largest_eps(
     high: float = 0.5,
     precision: float = 1e-3,
     bounds: tuple[float, float] = (0.0, 1.0),
-    rivals: Iterable[int] | None = None,
+    rivals: Iterable[int] | int | None = None,
     tol: float = 1e-6,
     timeout: float = 10.0,
     solver: str = "cascade",
@@ -219,7 +213,8 @@ def largest_eps(
         center: (*input_shape); it has to have the label, and to follow `nap`, or eps is 0.
         high: the largest radius that is tried.
         precision: the bisection ends when the bracket is this narrow.
-        timeout: seconds for each radius; the other arguments are those of `certify`.
+        timeout: seconds for each radius; the other arguments are those of `certify`. A model is read once
+            for all radii, and its own outputs check the counterexamples.
 
     Returns:
         A `LargestEps`. A counterexample nearer than the radius that was tried narrows the bracket at once.
@@ -237,26 +232,24 @@ def largest_eps(
 
     Used in lesson 13.
     """
-    begin, model, rivals = time.perf_counter(), network_of(model, tuple(center.shape)), _listed(rivals)
+    begin = time.perf_counter()
+    _check_solver(solver)
     if not (high > 0 and precision > 0):
         raise ValueError(f"expected high and precision above 0, got {high} and {precision}.")
-    options = {
-        "nap": nap,
-        "bounds": bounds,
-        "rivals": rivals,
-        "tol": tol,
-        "timeout": timeout,
-        "solver": solver,
-    }
+    model = with_float64(model)
+    network = network_of(model, tuple(center.shape))
+    rivals = _rivals(label, rivals, network.n_out)
+    prove = _cascade.certify if solver == "cascade" else _by_marabou
     certified, refuted, upper, example, unknown, calls = 0.0, float("inf"), high, None, False, 0
-    eps, start = 0.0, center[None]
+    eps, patterns = 0.0, [nap] if nap else []
     while True:
-        found = certify(model, label, center=center, eps=eps, start=start, **options)
+        question = _question(network, patterns, center, eps, bounds, tol, timeout, None, None)
+        found = prove(replace(question, model=model), label, rivals)
         calls += 1
         if found.status == "verified":
             certified = eps
         elif found.status == "falsified":
-            example = found.counterexample
+            example = found.x
             refuted = min(eps, float((example.double() - center.double()).abs().max()))
             upper, unknown = min(upper, refuted), False
         else:
@@ -302,7 +295,7 @@ def _by_marabou(question: Question, label: int, rivals: list[int]) -> Found:
 def _inside_by_marabou(question: Question) -> Found:
     for x in question.starts:
         if question.follows(x) is not None:
-            return Found("inside", "marabou", question.follows(x))
+            return Found("inside", "start", question.follows(x))
     for slack in (SLACK, 0.0):
         status, x = _ask_marabou(question, None, slack)
         point = question.follows(x) if x is not None else None
@@ -321,11 +314,22 @@ def _ask_marabou(question: Question, objective: tuple[np.ndarray, float] | None,
     return _marabou.solve(*region, objective, timeout=left, slack=slack)
 
 
-def _question(model, patterns, center, eps, bounds, tol, timeout, start, input_shape) -> Question:
+def _question(
+    model: Model,
+    patterns: list[NAP],
+    center: Tensor | None,
+    eps: float | None,
+    bounds: tuple[float, float],
+    tol: float,
+    timeout: float,
+    start: Tensor | None,
+    input_shape: tuple[int, ...] | None,
+) -> Question:
     begin = time.perf_counter()
     _check_numbers(bounds, tol, timeout, center, eps)
     shown = center.shape if center is not None else start.shape[1:] if start is not None else None
     shape = input_shape if input_shape is not None or shown is None else tuple(shown)
+    model = with_float64(model)
     network = network_of(model, shape)
     low, high = (np.full(int(np.prod(network.input_shape)), float(b)) for b in bounds)
     if center is not None:
@@ -347,7 +351,7 @@ def _flat(network: Network, x: Tensor) -> np.ndarray:
     return network.check_input(x).flatten(1).double().cpu().numpy()
 
 
-def _phases(network: Network, patterns: list[NAP]) -> list[np.ndarray]:
+def _phases(network: Network, patterns: Iterable[NAP]) -> list[np.ndarray]:
     """+1, -1 or 0 for every unit, from patterns that do not contradict each other."""
     phases = [np.zeros(n, dtype=np.int8) for n in network.units]
     for nap in patterns:
@@ -377,7 +381,14 @@ def _listed(rivals: Iterable[int] | int | None) -> list[int] | None:
     return [int(rivals)] if isinstance(rivals, int | np.integer) else [int(r) for r in rivals]
 
 
-def _check_numbers(bounds, tol: float, timeout: float, center: Tensor | None, eps: float | None) -> None:
+def _check_solver(solver: str) -> None:
+    if solver not in ("cascade", "marabou"):
+        raise ValueError(f"expected solver 'cascade' or 'marabou', got {solver!r}.")
+
+
+def _check_numbers(
+    bounds: tuple[float, float], tol: float, timeout: float, center: Tensor | None, eps: float | None
+) -> None:
     low, high = bounds
     if not (np.isfinite([low, high]).all() and low <= high):
         raise ValueError(f"expected bounds (low, high) with low <= high, got {tuple(bounds)}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigrok.verify._affine import INPUT
-from minigrok.verify._bounds import SLACK, Empty, Region
+from minigrok.verify._bounds import ROUNDING, Empty, Region
 from minigrok.verify._highs import INFINITY, Program
 
 TRIAL = 8  # so many units of a layer are sharpened before it is asked whether that pays
@@ -84,8 +84,8 @@ def exact(region: Region, cost: np.ndarray, at_least: float, slack: float = 0.0)
         high += [np.full(len(z), INFINITY), constant - least, np.zeros(len(z))]
         top.append(most)
     rows.append(np.hstack([cost, np.zeros(n)])[None])
-    low.append([at_least])
-    high.append([INFINITY])
+    low.append(np.array([at_least]))
+    high.append(np.array([INFINITY]))
     return _program(region, found, rows, low, high, top, n)
 
 
@@ -116,7 +116,9 @@ def tighten(region: Region, deadline: float) -> bool:
     return paid
 
 
-def _sharpen(region, program, found, layer, unit, deadline) -> None:
+def _sharpen(
+    region: Region, program: Program, found: Expressions, layer: int, unit: int, deadline: float
+) -> None:
     """Most and least of one unit's z on the relaxation, while there is time."""
     least, most = region.bounds[layer]
     for sign, bound in ((1, most), (-1, least)):
@@ -127,12 +129,24 @@ def _sharpen(region, program, found, layer, unit, deadline) -> None:
         if answer.status == "infeasible":
             raise Empty("lp")
         if answer.status == "optimal":
-            sharper = sign * answer.bound + found.constants[layer][unit] + sign * SLACK
+            sharper = sign * answer.bound + found.constants[layer][unit] + sign * ROUNDING
             bound[unit] = min(bound[unit], sharper) if sign > 0 else max(bound[unit], sharper)
 
 
-def _add_demands(region, found, layer, rows, low, high, n_more=0, slack=0.0) -> None:
-    """z >= slack or z <= -slack where a pattern demands it and the box does not give it anyway."""
+def _add_demands(
+    region: Region,
+    found: Expressions,
+    layer: int,
+    rows: list[np.ndarray],
+    low: list[np.ndarray],
+    high: list[np.ndarray],
+    n_more: int = 0,
+    slack: float = 0.0,
+) -> None:
+    """z >= slack or z <= -slack where a pattern demands it and the box does not give it anyway.
+
+    To rows, low and high of a program whose variables are those of `found` and `n_more` after them.
+    """
     chosen = np.flatnonzero(region.open_demands[layer])
     size = region.sizes[layer][chosen]
     sign = region.phases[layer][chosen] / size
@@ -146,8 +160,10 @@ def slack_of(size: np.ndarray, slack: float) -> np.ndarray:
     return np.minimum(slack / size, 1e-3 if slack else 0.0)
 
 
-def _units(region, found, layer):
-    """Rows of z and u, and the bounds, of a layer's undecided units."""
+def _units(
+    region: Region, found: Expressions, layer: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of a layer's undecided units: rows and constants of z, rows of u, least and most of z."""
     units = found.undecided[layer]
     u = np.zeros((len(units), found.size))
     u[np.arange(len(units)), found.first[layer] + np.arange(len(units))] = 1
@@ -155,7 +171,16 @@ def _units(region, found, layer):
     return found.rows[layer][units], found.constants[layer][units], u, least[units], most[units]
 
 
-def _program(region, found, rows, low, high, top, n_integers=0) -> Program:
+def _program(
+    region: Region,
+    found: Expressions,
+    rows: list[np.ndarray],
+    low: list[np.ndarray],
+    high: list[np.ndarray],
+    top: list[np.ndarray],
+    n_integers: int = 0,
+) -> Program:
+    """Variables: the inputs in their box, the undecided units from 0 to `top`, and the 0/1 ones."""
     top = np.concatenate([region.high, *top, np.ones(n_integers)])
     bottom = np.concatenate([region.low, np.zeros(len(top) - len(region.low))])
     width = found.size + n_integers
