@@ -246,7 +246,7 @@ def _lags(turned: np.ndarray, accuracy: np.ndarray) -> tuple[float, dict[str, fl
 
 
 def forecast(function: Callable) -> None:
-    """`forecast(values, outcome, learn)`: AUC on the runs held out, read the way the others say."""
+    """`forecast(values, outcome, learn)`: the area on the runs held out, read the way the others say."""
     for seed in range(6):
         values, outcome, learn = _runs(seed)
         sign = 1.0 if _auc(values, outcome, learn) >= 0.5 else -1.0
@@ -267,12 +267,12 @@ def forecast(function: Callable) -> None:
                 plain, 1 - plain
             ),
             "the runs in `learn` say whether large or small values are good; you always took large": plain,
-            "that is the AUC of the wrong outcome: 1 minus it": 1 - due,
+            "that is the area for the wrong outcome: 1 minus it": 1 - due,
             "a tie counts half": _auc(sign * values, outcome, ~learn, tie=0.0),
             "a tie counts half, not as a win": _auc(sign * values, outcome, ~learn, tie=1.0),
         }
-        got = expect_number(call(function, values, outcome, learn), "the AUC")
-        expect_close(got, due, "the AUC", mistakes=mistakes)
+        got = expect_number(call(function, values, outcome, learn), "the area")
+        expect_close(got, due, "the area", mistakes=mistakes)
     passed("a forecast that was not allowed to see the answer")
 
 
