@@ -73,9 +73,7 @@ from torch import Tensor, nn
 
 from minigrok import data, models, naps, networks, recordings, training
 from minigrok.naps import NAP
-from minigrok.verify import Certificate, certify
-from minigrok.verify._affine import read
-from minigrok.verify._bounds import Region
+from minigrok.verify import Certificate, certify, unit_bounds
 
 DELTAS = [1.0, 0.99, 0.95, 0.9]
 KINDS = ["plain", *(f"nap {d}" for d in DELTAS), *(f"random {d}" for d in DELTAS), "own"]
@@ -237,28 +235,26 @@ class Prover:
         """Is the ball of level k proved, cut with the pattern? One that the ball implies adds nothing."""
         if not timeout:
             return self._ask(nap, k, 0.0)
-        cuts = self.region(k, nap).open_demands
-        key = (k, *(cut.tobytes() for cut in cuts))
+        cuts = self.cuts(nap, k)
+        key = (k, cuts.numpy().tobytes())
         if key not in self.answers:
-            self.answers[key] = self._ask(nap if any(cut.any() for cut in cuts) else None, k, timeout)
+            self.answers[key] = self._ask(nap if cuts.any() else None, k, timeout)
         return self.answers[key]
 
     def _ask(self, nap: NAP | None, k: int, timeout: float) -> Certificate:
         return certify(self.network, self.y, nap=nap, center=self.x, eps=level(k), timeout=timeout)
 
-    def region(self, k: int, nap: NAP | None = None) -> Region:
-        """The ball of level k cut with a pattern, with the bounds of all units there."""
-        x = self.x.flatten().double().numpy()
-        low, high = np.maximum(x - level(k), 0), np.minimum(x + level(k), 1)
-        return Region.of(read(self.network), low, high, phases(self.network, nap))
+    def reach(self, k: int) -> tuple[Tensor, Tensor]:
+        """Least and most of all units' pre-activations on the ball of level k, one layer after the other."""
+        least, most = zip(*unit_bounds(self.network, center=self.x, eps=level(k)), strict=True)
+        return torch.cat(least), torch.cat(most)
 
-
-def phases(network: networks.Network, nap: NAP | None) -> list[np.ndarray]:
-    """+1 where a unit of a layer must be active, -1 where inactive, 0 where it is open."""
-    if nap is None:
-        return [np.zeros(n, np.int8) for n in network.units]
-    pairs = zip(nap.active, nap.inactive, strict=True)
-    return [a.numpy().astype(np.int8) - i.numpy().astype(np.int8) for a, i in pairs]
+    def cuts(self, nap: NAP | None, k: int) -> Tensor:
+        """Which units a pattern fixes and the ball of level k does not: (units,) bool."""
+        least, most = self.reach(k)
+        if nap is None:
+            return torch.zeros(len(least), dtype=torch.bool)
+        return torch.cat(nap.active) & (least <= 0) | torch.cat(nap.inactive) & (most > 0)
 
 
 def by_bounds(ask: Prover, patterns: dict[str, NAP | None]) -> dict[str, int]:
@@ -414,11 +410,10 @@ class Subject:
         bounds, generator = by_bounds(ask, patterns), torch.Generator().manual_seed(image)
         examples = attack(self.model, x, y, patterns, generator)
         refuted = distances(x, examples, list(patterns))
-        undecided = [
-            ask.region(bounds["plain"] + 1).undecided(layer) for layer in range(len(self.network.units))
-        ]
+        least, most = ask.reach(bounds["plain"] + 1)
+        undecided = (least < 0) & (most > 0)
         row = {"image": image, "label": y, "bounds": bounds, "refuted": refuted,
-               "undecided": int(sum(u.sum() for u in undecided))}  # fmt: skip
+               "undecided": int(undecided.sum())}  # fmt: skip
         row["settled"] = {kind: settled(nap, undecided) for kind, nap in patterns.items()}
         row["nearest"], row["inside"] = {}, {}
         for kind, nap in patterns.items():
@@ -441,11 +436,9 @@ class Subject:
         return {"image": first["image"], "climb": found}
 
 
-def settled(nap: NAP | None, undecided: list[np.ndarray]) -> int:
+def settled(nap: NAP | None, undecided: Tensor) -> int:
     """How many undecided units a pattern fixes."""
-    if nap is None:
-        return 0
-    return int(sum((fixed.numpy() & u).sum() for fixed, u in zip(nap.fixed, undecided, strict=True)))
+    return int((torch.cat(nap.fixed) & undecided).sum()) if nap else 0
 
 
 def lines(path: Path) -> dict[int, dict]:

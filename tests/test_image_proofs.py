@@ -162,13 +162,15 @@ def test_what_is_proved_is_smaller_than_what_is_refuted(loaded, subject):
 def test_a_pattern_that_the_ball_implies_is_the_same_question(loaded, subject, monkeypatch):
     image = subject.images()[0]
     ask, own = subject.prover(image), subject.patterns(image)["own"]
-    region = ask.region(0)
-    implied = own.keep([torch.from_numpy(~region.undecided(layer)) for layer in range(2)])
-    assert implied.size
+    least, most = ask.reach(0)
+    implied = own.keep(((least >= 0) | (most <= 0)).split([12, 12]))
+    assert 0 < implied.size and not ask.cuts(implied, 0).any() and not ask.cuts(None, 0).any()
     asked = []
     real = loaded.certify
     monkeypatch.setattr(loaded, "certify", lambda *a, **k: asked.append(k["nap"]) or real(*a, **k))
     assert ask(implied, 0, 5.0) is ask(None, 0, 5.0) and asked == [None]
+    wide = next(k for k in range(loaded.TOP) if ask.cuts(implied, k).any())
+    assert ask(implied, wide, 5.0) is not ask(None, wide, 5.0) and asked[1:] == [implied, None]
 
 
 def test_what_a_pattern_covers_is_the_recall_of_its_class(loaded, subject):

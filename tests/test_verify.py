@@ -17,14 +17,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from verify_oracle import Gates, by_partition, by_patterns
+from verify_oracle import Gates, by_partition, by_patterns, rectangle
 
 from minigrok import attacks, data, naps
 from minigrok.models import mlp
 from minigrok.naps import NAP
 from minigrok.networks import trace
+from minigrok.regions import Plane, partition
 from minigrok.training import State, classification_step, minibatches, train
-from minigrok.verify import _cascade, _marabou, certify, certify_disjoint, largest_eps
+from minigrok.verify import _cascade, _marabou, certify, certify_disjoint, largest_eps, unit_bounds
 from minigrok.verify._affine import read
 
 TOL = 1e-6
@@ -537,6 +538,40 @@ def test_the_counterexample_of_the_largest_eps_has_been_run_through_the_model_it
 def test_a_ball_that_reaches_the_largest_radius_has_no_refutation():
     found = largest_eps(crossed(), 1, torch.tensor([0.7, 0.5]), high=0.25)
     assert (found.eps, found.refuted, found.unknown) == (0.25, math.inf, False)
+
+
+# --- what the units can reach -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 6, 7, 9, 10])
+def test_no_unit_leaves_its_bounds_and_the_first_layer_reaches_them(seed):
+    model, _, options, shape = question(seed)
+    region = {k: v for k, v in options.items() if k in ("center", "eps", "bounds")}
+    network = trace(model, shape).to(torch.float64)
+    corners = torch.from_numpy(corners_of_regions(model, shape, **region)).reshape(-1, *shape)
+    found = unit_bounds(as_asked(model, shape, region), **region)
+    for layer, (z, (least, most)) in enumerate(zip(network.pre_activations(corners), found, strict=True)):
+        assert least.dtype == torch.float64 and least.shape == most.shape == (network.units[layer],)
+        assert (z.amin(0) >= least - 1e-9).all() and (z.amax(0) <= most + 1e-9).all()
+        if layer == 0:
+            assert torch.allclose(z.amin(0), least) and torch.allclose(z.amax(0), most)
+
+
+def corners_of_regions(model, shape, *, bounds, center=None, eps=None):
+    """Of a network on a box or ball: there the inputs of its units are largest and smallest."""
+    low, high = rectangle(bounds, center, eps)
+    plane = None if shape == (2,) else Plane(torch.zeros(shape), *torch.eye(2).double().reshape(2, *shape))
+    return partition(model, tuple(zip(low, high, strict=True)), plane=plane).vertices
+
+
+def test_a_larger_ball_lets_units_reach_further(digits):
+    model, x, _ = digits
+    bounds = [unit_bounds(model, center=x[0], eps=eps) for eps in (0.0, 0.01, 0.1)]
+    z = trace(model).to(torch.float64).pre_activations(x[:1].double())
+    for layer in range(2):
+        (l0, m0), (l1, m1), (l2, m2) = (of[layer] for of in bounds)
+        assert torch.allclose(l0, z[layer][0]) and torch.allclose(m0, z[layer][0])
+        assert (l2 < l1).all() and (l1 < l0).all() and (m0 < m1).all() and (m1 < m2).all()
 
 
 # --- nothing there, nothing said ----------------------------------------------------------------------------

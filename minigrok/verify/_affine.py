@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import Network, trace, with_float64
+from minigrok.networks import Network, Step, trace, with_float64
 
 INPUT = -1  # the number of the network's input among the sources of a map
 
@@ -81,7 +81,9 @@ def _read(network: Network) -> list[Affine]:
     return [*maps, _affine(constants[network.output], columns[network.output])]
 
 
-def _push(step, constants, columns) -> tuple[Tensor, dict[int, Tensor]]:
+def _push(
+    step: Step, constants: dict[int, Tensor], columns: dict[int, dict[int, Tensor]]
+) -> tuple[Tensor, dict[int, Tensor]]:
     """The constant part of an affine step, and its columns for every source that reaches it."""
     zeros = [torch.zeros_like(constants[i]) for i in step.inputs]
     nothing = step.apply(*zeros)

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from minigrok.naps import NAP, clashes
 from minigrok.networks import Network, with_float64
 from minigrok.verify import _cascade, _marabou
 from minigrok.verify._affine import network_of, read
+from minigrok.verify._bounds import Region
 from minigrok.verify._cascade import GOAL, LATE, SLACK, TIE, Found, Question
 
 Model = nn.Module | Network
@@ -262,6 +264,49 @@ def largest_eps(
     return LargestEps(certified, refuted, example, unknown, calls, time.perf_counter() - begin)
 
 
+def unit_bounds(
+    model: Model,
+    *,
+    center: Tensor | None = None,
+    eps: float | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    input_shape: tuple[int, ...] | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Between which numbers the pre-activation z of every unit stays on a box or ball: safe, not tight.
+
+        least_j <= z_j(x) <= most_j    for every x of the region
+
+    A unit with least >= 0 is on everywhere, one with most <= 0 off. The others are undecided, and their
+    number says how hard a proof will be: each is a 0/1 variable of the mixed-integer program. It is the first
+    stage of `certify`: intervals, then two lines round each undecided unit, carried back to the input.
+
+    Args:
+        model, center, eps, bounds, input_shape: as in `certify`.
+
+    Returns:
+        For each layer (least, most), two (units,) float64 on the CPU; exact for the first layer.
+
+    Raises:
+        ValueError: as in `certify`.
+
+    Source: the bounds of CROWN (Zhang et al. 2018, "Efficient neural network robustness certification with
+    general activation functions") and DeepPoly (Singh et al. 2019).
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 2))
+        >>> _ = net[0].weight.data.fill_(2), net[0].bias.data.fill_(-1)  # z = 2 x - 1
+        >>> ((least, most),) = unit_bounds(net, center=torch.tensor([0.5]), eps=0.25)
+        >>> least, most
+        (tensor([-0.5000], dtype=torch.float64), tensor([0.5000], dtype=torch.float64))
+
+    Used by experiments/image_proofs.py, the script of lesson 13.
+    """
+    question = _question(model, [], center, eps, bounds, 1.0, 0.0, None, input_shape)
+    region = Region.of(question.maps, question.low, question.high, question.phases)
+    return [(torch.from_numpy(least), torch.from_numpy(most)) for least, most in region.bounds]
+
+
 def _certificate(found: Found, begin: float) -> Certificate:
     margin = found.margin if found.status in ("verified", "falsified", "unknown") else float("nan")
     return Certificate(
@@ -306,7 +351,9 @@ def _inside_by_marabou(question: Question) -> Found:
     return Found("unknown", "", note=LATE if status == "timeout" else TIE)
 
 
-def _ask_marabou(question: Question, objective: tuple[np.ndarray, float] | None, slack: float = 0.0):
+def _ask_marabou(
+    question: Question, objective: tuple[np.ndarray, float] | None, slack: float = 0.0
+) -> tuple[str, np.ndarray | None]:
     left = question.left()
     if left <= 0:
         return "timeout", None

@@ -137,7 +137,10 @@ class Rooms:
         return flipped
 
 
-def _composed(target: Affine, values: dict[int, tuple[np.ndarray, np.ndarray]]):
+def _composed(
+    target: Affine, values: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and constants of a map whose sources are themselves rows and constants over the input."""
     rows = sum(part @ values[source][0] for source, part in target.parts.items())
     constants = target.bias + sum(part @ values[source][1] for source, part in target.parts.items())
     return rows, constants
