@@ -24,6 +24,7 @@ from minigrok.course._palette import LAYER_WIDTHS as LAYER_WIDTHS
 from minigrok.course._palette import MARKERS as MARKERS
 from minigrok.course._palette import PALETTE as PALETTE
 from minigrok.regions import Partition
+from minigrok.theory import simultaneous_band
 
 # One line style for each colour of the palette.
 LINESTYLES = tuple((0, dashes) if dashes else "-" for dashes in DASHES)
@@ -1338,4 +1339,88 @@ def sandwich(
     ax.set(xlabel="training step", ylabel=ylabel, ylim=(0, 1))
     ax.grid(axis="y")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+# ---- theory against simulation -----------------------------------------------------------------------------
+
+
+def line_on_band(
+    x: Sequence[float],
+    theory: Sequence[float],
+    samples: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    label: str,
+    i: int = 0,
+    xlabel: str = "",
+    ylabel: str = "",
+    xscale: Literal["log", "linear", "symlog"] = "log",
+    yscale: Literal["log", "linear"] = "linear",
+    level: float = 0.95,
+    legend: bool = True,
+) -> Axes:
+    """Draw a theory's line over what a simulation measured, with the band that the line must lie in.
+
+    The line is the theory. Dots are the means over seeds, and the band is the `theory.simultaneous_band`
+    around them: where all seeds there could be have their mean, at all points at once. Every seed is a faint
+    line. A dot is hollow where the theory leaves the band, so that nothing hides in the width of a line.
+
+    Args:
+        x: (P,), increasing; the places of the dots.
+        theory: (P,), the theory at the same places.
+        samples: (S, P), one row for each of at least 2 seeds.
+        ax: where to draw, on top of what is there already; None makes a new figure.
+        label: what this pair is, for the legend.
+        i: the number of the pair on these axes; gives colour, dashes and marker.
+        xlabel, ylabel: the axes' labels; "" leaves them as they are.
+        xscale: "log", "linear", or "symlog", which shows 0 too.
+        yscale: "log" or "linear". A band that reaches below 0 ends at the lower edge of a log axis.
+        level: the level of the band.
+        legend: beside the axes, with a word on how to read it.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: shapes that do not fit, fewer than 2 seeds, values a log axis has no place for.
+
+    Example:
+        >>> x, noise = np.array([1.0, 10.0, 100.0]), np.random.default_rng(0).normal(size=(20, 3))
+        >>> ax = line_on_band(x, 1 / x, 1 / x + 0.01 * noise, label="1/x", ylabel="height")
+        >>> ax.get_xscale(), ax.get_legend().get_texts()[0].get_text()
+        ('log', '1/x')
+
+    Used in lesson 05.
+    """
+    x, theory, samples = (np.asarray(values, dtype=float) for values in (x, theory, samples))
+    if x.ndim != 1 or theory.shape != x.shape or samples.shape[1:] != x.shape:
+        raise ValueError(
+            f"curve {label!r}: expected x (P,), theory (P,) and samples (seeds, P), got the shapes "
+            f"{x.shape}, {theory.shape} and {samples.shape}"
+        )
+    if yscale == "log" and not (theory > 0).all():
+        raise ValueError(f'a logarithmic axis has no place for {theory.min():g}. Use yscale="linear".')
+    band, mean = simultaneous_band(samples, level), samples.mean(axis=0)
+    ax = _axes(ax, (6.4, 4.0))
+    _step_axis(ax, x, xscale)
+    ax.set_yscale(yscale)
+    look = {"color": PALETTE[i % len(PALETTE)], "zorder": 2}
+    ax.plot(x, samples.T, "-", linewidth=0.5, alpha=min(0.3, 5 / len(samples)), **look)
+    ax.fill_between(x, *band, alpha=0.3, linewidth=0, **look)
+    dash, marker = LINESTYLES[i % len(LINESTYLES)], MARKERS[i % len(MARKERS)]
+    ax.plot(x, theory, linestyle=dash, **look)
+    within = (band.low <= theory) & (theory <= band.high)
+    for at, fill, edge in ((within, "full", "white"), (~within, "none", look["color"])):
+        dots = {"marker": marker, "linestyle": "none", "fillstyle": fill, "markeredgecolor": edge}
+        ax.plot(x[at], mean[at], **dots, **look)
+    ax.plot([], [], linestyle=dash, marker=marker, markeredgecolor="white", label=label, **look)
+    ax.set(**{name: text for name, text in (("xlabel", xlabel), ("ylabel", ylabel)) if text})
+    ax.grid(axis="y")
+    if legend:
+        words = f"line: theory\ndots: mean of {len(samples)} seeds\nband: {level:.0%}, at all\ndots at once"
+        hollow = any(line.get_fillstyle() == "none" and len(line.get_xdata()) for line in ax.get_lines())
+        words += "\nhollow: theory outside" if hollow else ""
+        look = {"alignment": "left", "title_fontproperties": {"size": 9}, "handlelength": 3}
+        ax.legend(title=words, loc="center left", bbox_to_anchor=(1.0, 0.5), **look)
     return ax

@@ -2,8 +2,8 @@
 
     linear estimators    marchenko_pastur, marchenko_pastur_edges, linear_losses, linear_accuracy,
                          linear_delay, linear_delay_limit
-    a constant label     separable_probability, constant_accuracy, two_point_flow, two_point_limit,
-                         two_point_bias
+    a constant label     separable_probability, constant_accuracy, constant_margin, two_point_flow,
+                         two_point_limit, two_point_bias
     a local rule         rule_threshold, rule_error, grokking_probability, grokking_time, ball_error,
                          critical_exponent
     ridge regression     effective_rank, ridge_risk, smallest_ridge, best_ridge, ridge_bounds
@@ -60,6 +60,7 @@ from minigrok.theory._selftraining import (
 from minigrok.theory._separability import (
     TwoPoint,
     constant_accuracy,
+    constant_margin,
     separable_probability,
     two_point_bias,
     two_point_flow,
@@ -80,6 +81,7 @@ __all__ = [
     "ball_error",
     "best_ridge",
     "constant_accuracy",
+    "constant_margin",
     "critical_exponent",
     "effective_rank",
     "features_risk",
