@@ -9,7 +9,7 @@
     ridge regression     effective_rank, ridge_risk, smallest_ridge, best_ridge, ridge_bounds
     random features      features_risk, relu_spectrum
     self-training        selftraining_error, selftraining_cosine, selftraining_limit, selftraining_threshold,
-                         mean_selftraining_error, gaussian_error
+                         mean_selftraining_error, selftraining_gap, gaussian_error
     transport            wasserstein, transport_cost, transport_bound, lipschitz
     against simulation   simultaneous_band
 
@@ -54,6 +54,7 @@ from minigrok.theory._selftraining import (
     mean_selftraining_error,
     selftraining_cosine,
     selftraining_error,
+    selftraining_gap,
     selftraining_limit,
     selftraining_threshold,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "rule_threshold",
     "selftraining_cosine",
     "selftraining_error",
+    "selftraining_gap",
     "selftraining_limit",
     "selftraining_threshold",
     "separable_probability",

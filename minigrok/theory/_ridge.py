@@ -137,12 +137,15 @@ def ridge_risk(
         bias = kappa^2 sum_i l_i theta_i^2 / (l_i + kappa)^2 / (1 - gamma)
         variance = noise^2 gamma / (1 - gamma) ,    gamma = sum_i (l_i / (l_i + kappa))^2 / n
 
-    Derivation. x_i theta_i is one row's share of direction i. Leaving one row out of x x^T + ridge I changes
-    its inverse Q by a rank-one term; averaging gives E Q ~ I / kappa' with the first equation for
-    kappa' = kappa, and E (x^T x + ridge)^{-1} ridge ~ kappa (diag(l) + kappa)^{-1}. So without noise
-    direction i is learnt up to a share kappa / (l_i + kappa), as if ridge regression had seen the covariance
-    itself with the ridge kappa. What is not learnt acts on the rest like noise: total + noise^2 =
-    (missing + noise^2) / (1 - gamma), with missing = kappa^2 sum_i l_i theta_i^2 / (l_i + kappa)^2.
+    Derivation. Feature by feature x x^T = sum_i l_i u_i u_i^T, with u_i standard normal in n dimensions.
+    Let Q = (x x^T + ridge I)^{-1} and kappa = 1 / tr Q. Leave feature i out of Q: u_i^T Q_{-i} u_i ~ tr Q,
+    so that l_i u_i^T Q u_i ~ l_i / (l_i + kappa). The trace of Q (x x^T + ridge I) = I is then the first
+    equation, and l_i u_i^T Q u_i is the share of theta_i that theta_hat_i finds; the share kappa / (l_i +
+    kappa) is missing. What the other features and the noise leak into direction i adds gamma (total +
+    noise^2) in all (leave point j out: its error is (Q y)_j / Q_jj, so kappa^2 |Q y|^2 ~ (total + noise^2)
+    / n). Hence
+
+        total = kappa^2 sum_i l_i theta_i^2 / (l_i + kappa)^2 + gamma (total + noise^2) .
 
     A negative ridge. ridge = h(kappa) has two solutions on kappa > -min(l), left and right of the lowest
     point kappa* of h (see `smallest_ridge`). The right one is the regression's: there 1 - gamma =
@@ -150,8 +153,10 @@ def ridge_risk(
     p < n kappa* is negative.
 
     Without ridge (0, or the limit to it): p < n has kappa = 0, bias 0 and variance noise^2 p / (n - p); p > n
-    interpolates, kappa > 0; p = n has bias 0 and infinite variance. In the last decimals a sample of finite n
-    differs: the exact variance for p < n is noise^2 p / (n - p - 1).
+    interpolates, kappa > 0; p = n has bias 0 and infinite variance.
+
+    How close: to a share of some 1 / n of the value, more beside the edge or p = n. For p < n without ridge
+    the exact mean is known, noise^2 p / (n - p - 1), and shows the size of what is left out.
 
     Args:
         spectrum: (p,), the eigenvalues l of the covariance, in the order of theta; zeros are allowed.
@@ -297,8 +302,8 @@ def _lowest_kappa(spectrum: np.ndarray, n: int) -> float:
     """Where h turns: sum (l / (l + kappa))^2 = n, on kappa > -min(l). The sum falls from infinity to 0."""
     if len(spectrum) == n:
         return 0.0
-    if len(spectrum) < n:  # at the left end the smallest eigenvalue alone gives n
-        ends = -spectrum.min() * (1 - n**-0.5), 0.0
+    if len(spectrum) < n:  # at the left end the smallest eigenvalue alone gives 4 n
+        ends = -spectrum.min() * (1 - 0.5 * n**-0.5), 0.0
     else:  # at the right end the sum is at most n
         ends = 0.0, np.sqrt((spectrum**2).sum() / n)
     return _root(lambda kappa: ((spectrum / (spectrum + kappa)) ** 2).sum() - n, *ends)
@@ -308,7 +313,7 @@ def _kappa_of(ridge: float, lowest: float, spectrum: np.ndarray, n: int) -> floa
     """The solution of h(kappa) = ridge to the right of the lowest point, where h grows."""
     if ridge == 0 and len(spectrum) <= n:
         return 0.0
-    highest = (max(ridge, 0.0) + spectrum.sum()) / n  # h(kappa) >= n kappa - sum(l)
+    highest = 2 * (max(ridge, 0.0) + spectrum.sum()) / n  # h(kappa) >= n kappa - sum(l)
     return _root(lambda kappa: _ridge_of(kappa, spectrum, n) - ridge, lowest, highest)
 
 

@@ -168,6 +168,47 @@ def selftraining_threshold(dim_per_point: float) -> float:
     return float(1 / np.sqrt(np.sqrt(1 + np.pi / 2 * ratio) - 1))
 
 
+def selftraining_gap(cosine: ArrayLike, sigma: float, d: int, points: float = np.inf) -> np.ndarray:
+    """The generalisation gap of one round: population risk minus the risk on the round's own pseudo-labels.
+
+        gap = (J^2 + K^2 - J + (1 + d sigma^2 - J^2 - K^2) / points) / sigma^2
+
+    for the loss |x - y w|^2 / (2 sigma^2), the negative log-likelihood that the mean w' of `points` points
+    minimises. This is the quantity of the paper, and it is no test error: it can grow while the
+    `gaussian_error` falls, and be below 0. Averaged over the points it is exact, in any dimension.
+
+    Derivation. On its own points the loss of w' uses their labels s = sign(w . x), in the population the
+    true y. |x|^2 and |w'|^2 occur in both, and what is left is (E w' . w' - E w' . mu) / sigma^2, because
+    w' is the mean of s x. With m = E s x of length^2 J^2 + K^2 and m . mu = J (see `selftraining_cosine`),
+    E |w'|^2 = |m|^2 + (E |x|^2 - |m|^2) / points and E |x|^2 = 1 + d sigma^2.
+
+    Where the Gaussians overlap the teacher's labels fit the points better than the truth would: s x has a
+    mean longer than mu. With infinitely many points and cos = 1 the gap is J (J - 1) / sigma^2, near 0 for
+    small sigma and 2 / pi for large. A mean of n points with true labels has the gap d / n. A penalty (l2 /
+    2) |w|^2 shortens w' by the factor 1 / (1 + l2 sigma^2), and the gap by the same; the test error does
+    not notice, as the direction stays.
+
+    Args:
+        cosine: of the teacher, in [-1, 1], any shape.
+        sigma: above 0.
+        d: dimension, at least 1.
+        points: number of unlabelled points in the round, infinity for the limit.
+
+    Source: the setting and the question are He, Yan & Tan 2021 (arXiv 2110.00926); derived here.
+
+    Example:
+        >>> [selftraining_gap(1.0, sigma, d=2).round(2).item() for sigma in (0.6, 1.0, 3.0)]
+        [0.07, 0.19, 0.43]
+
+    Used in lesson 16.
+    """
+    number("d", d, 1)
+    number("points", points, 1)
+    along, across = _student(cosine, sigma)
+    square = along**2 + across**2
+    return (square - along + (1 + d * sigma**2 - square) / points) / sigma**2
+
+
 def mean_selftraining_error(
     labels: int, d: int, sigma: float, rounds: int, dim_per_point: float = 0.0
 ) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Optimal transport: how far two samples are apart, and what a network's loss can differ by between them."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,12 +11,8 @@ from scipy.spatial.distance import cdist
 
 from minigrok.theory._checks import number
 
-
-class HasSlopes(Protocol):
-    """What `lipschitz` needs of a `regions.Partition`."""
-
-    @property
-    def slopes(self) -> np.ndarray: ...
+if TYPE_CHECKING:
+    from minigrok.regions import Partition
 
 
 def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
@@ -78,7 +74,7 @@ def transport_cost(cost: ArrayLike) -> float:
     return float(found.fun)
 
 
-def lipschitz(partition: HasSlopes) -> float:
+def lipschitz(partition: "Partition") -> float:
     """The Lipschitz constant of a piecewise linear network on a window of the plane, exactly.
 
         L = max over regions of the spectral norm of the region's slope
@@ -93,8 +89,11 @@ def lipschitz(partition: HasSlopes) -> float:
             that of the network on this plane only).
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> lipschitz(SimpleNamespace(slopes=np.array([[[3.0, 4.0]], [[1.0, 0.0]]])))
+        >>> import torch
+        >>> from minigrok import regions
+        >>> fold = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.ReLU())
+        >>> _ = fold[0].weight.data.copy_(torch.tensor([[3.0, 4.0]]))
+        >>> lipschitz(regions.partition(fold))
         5.0
 
     Used in lesson 16.
