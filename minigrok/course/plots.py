@@ -1368,7 +1368,7 @@ def line_on_band(
 
     Args:
         x: (P,), increasing; the places of the dots.
-        theory: (P,), the theory at the same places.
+        theory: (P,), the theory at the same places; the line has a gap where it is NaN or infinite.
         samples: (S, P), one row for each of at least 2 seeds.
         ax: where to draw, on top of what is there already; None makes a new figure.
         label: what this pair is, for the legend.
@@ -1399,8 +1399,9 @@ def line_on_band(
             f"curve {label!r}: expected x (P,), theory (P,) and samples (seeds, P), got the shapes "
             f"{x.shape}, {theory.shape} and {samples.shape}"
         )
-    if yscale == "log" and not (theory > 0).all():
-        raise ValueError(f'a logarithmic axis has no place for {theory.min():g}. Use yscale="linear".')
+    theory = np.where(np.isfinite(theory), theory, np.nan)
+    if yscale == "log" and (theory <= 0).any():
+        raise ValueError(f'a logarithmic axis has no place for {np.nanmin(theory):g}. Use yscale="linear".')
     band, mean = simultaneous_band(samples, level), samples.mean(axis=0)
     ax = _axes(ax, (6.4, 4.0))
     _step_axis(ax, x, xscale)
@@ -1410,8 +1411,8 @@ def line_on_band(
     ax.fill_between(x, *band, alpha=0.3, linewidth=0, **look)
     dash, marker = LINESTYLES[i % len(LINESTYLES)], MARKERS[i % len(MARKERS)]
     ax.plot(x, theory, linestyle=dash, **look)
-    within = (band.low <= theory) & (theory <= band.high)
-    for at, fill, edge in ((within, "full", "white"), (~within, "none", look["color"])):
+    outside = (theory < band.low) | (theory > band.high)
+    for at, fill, edge in ((~outside, "full", "white"), (outside, "none", look["color"])):
         dots = {"marker": marker, "linestyle": "none", "fillstyle": fill, "markeredgecolor": edge}
         ax.plot(x[at], mean[at], **dots, **look)
     ax.plot([], [], linestyle=dash, marker=marker, markeredgecolor="white", label=label, **look)

@@ -31,6 +31,8 @@ def _in_words(low: float, high: float, open: str) -> str:
     ends = []
     if low > -math.inf:
         ends.append(f"above {low:g}" if "low" in open else f"at least {low:g}")
-    if high < math.inf:
+    if high == math.inf and "high" in open:
+        ends.append("finite")
+    elif high < math.inf:
         ends.append(f"below {high:g}" if "high" in open else f"at most {high:g}")
     return " and ".join(ends) or "a number"
