@@ -1,4 +1,4 @@
-"""Prove balls round test images, with and without the pattern of their class: what does the pattern add?
+"""Record lesson 13's proofs on images: balls round test images, with and without the pattern of their class.
 
     MINIGROK_DATA=folder python experiments/image_proofs.py     # a quarter of an hour on one CPU core
     python experiments/image_proofs.py --only plain --images 20 --climbs 2

@@ -177,7 +177,7 @@ def pgd(
         >>> bool((found.x_adv - x).abs().max() <= 0.2), found.x_adv.shape, found.success.dtype
         (True, torch.Size([200, 2]), torch.bool)
 
-    Used in lessons 08, 10 and 11.
+    Used in lessons 08, 10 and 13, and in the recording of lesson 14.
     """
     _check_counts(steps=steps, restarts=restarts)
     _check_step_size(step_size)
@@ -236,7 +236,7 @@ def apgd(
         >>> apgd(model, torch.full((4, 2), 0.5), torch.tensor([0, 1, 2, 0]), 0.1, steps=10).x_adv.shape
         torch.Size([4, 2])
 
-    Used in lesson 08.
+    Used in lessons 08 and 10, and in the recording of lesson 11.
     """
     _check_counts(steps=steps, restarts=restarts)
 
@@ -319,7 +319,7 @@ def square(
         >>> square(steep, torch.tensor([[0.58, 0.5]]), torch.tensor([0]), 0.2, steps=20).success
         tensor([True])
 
-    Used in lesson 08.
+    Used in lessons 08 and 10, and in the recording of lesson 11.
     """
     _check_counts(steps=steps, restarts=restarts)
     if not 0 < share <= 1:
@@ -419,7 +419,7 @@ def robust_accuracy(
         >>> robust_accuracy(model, x, y, [0, 0.05, 0.15, 0.5])  # the boundary is .1 and .4 away
         tensor([0.6667, 0.6667, 0.3333, 0.0000])
 
-    Used in lessons 08, 10 and 11.
+    Used in lessons 08, 10 and 11, and in the recordings of lessons 13 and 14.
     """
     radii = torch.as_tensor(eps, dtype=torch.float64)
     if radii.dim() > 1 or not radii.numel():
@@ -462,8 +462,6 @@ def robust_given_correct(
         >>> x, y = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0, 0])
         >>> robust_given_correct(model, x, y, [0, 0.15])
         tensor([1.0000, 0.5000])
-
-    Used in lessons 10 and 11.
     """
     robust = robust_accuracy(model, x, y, eps, attack=attack, **options)
     return robust / _right(model, x, y, options).float().mean()
@@ -506,7 +504,7 @@ def adversarial_distance(
         >>> adversarial_distance(model, x, y, generator=torch.Generator().manual_seed(0)).round(decimals=2)
         tensor([0.1000, 0.4000, 0.0000])
 
-    Used in lessons 10 and 11.
+    Used in lessons 08, 10 and 12, and in the recording of lesson 11.
     """
     _check_counts(halvings=halvings)
     if max_eps is None:
@@ -631,7 +629,7 @@ def diagnose(
         >>> print(report.suspicions[0])  # doctest: +ELLIPSIS
         The cross-entropy's gradient is exactly 0 at ... % of the samples: ...
 
-    Used in lessons 08, 10 and 11.
+    Used in lesson 08.
     """
     seed = int(torch.randint(2**62, (), generator=generator, device=_device(generator)))
     options = {"norm": norm, "bounds": bounds, "batch_size": batch_size, "steps": steps}
@@ -690,7 +688,7 @@ def zero_gradient_share(
         >>> zero_gradient_share(sure, torch.tensor([[0.01], [0.5]]), torch.tensor([0, 0]))
         tensor(0.5000)
 
-    Used in lessons 08, 10 and 11.
+    Used in lesson 08, and in the recordings of lessons 10 and 11.
     """
     with _borrowed(model, x, y, "plain_cross_entropy", (-math.inf, math.inf), batch_size) as net:
         gradient = net.gradient(x, y)[1]
@@ -799,7 +797,7 @@ def adversarial_training(
         >>> bool(robust_accuracy(model, x, y, 0.1, bounds=(-2, 2), generator=draw) > 0.9)
         True
 
-    Used in lesson 08.
+    Used in lesson 08, and in the recording of lesson 13.
     """
     _check_counts(steps=steps)
     _losses(attack_loss)

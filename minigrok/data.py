@@ -43,7 +43,7 @@ def disc_and_ring(n: int, *, seed: int = 0, gap: float = 0.2) -> tuple[Tensor, T
         >>> x.shape, y.bincount()
         (torch.Size([200, 2]), tensor([100, 100]))
 
-    Used in lessons 01 to 03.
+    Used in lessons 01, 02, 03, 11 and 12.
     """
     if not 0 <= gap < 0.8:
         raise ValueError(f"gap must be at least 0 and below 0.8, got {gap}")
@@ -70,7 +70,7 @@ def spiral(n: int, *, seed: int = 0, turns: float = 1.5) -> tuple[Tensor, Tensor
         >>> x.shape, y.bincount()
         (torch.Size([200, 2]), tensor([100, 100]))
 
-    Used in lesson 02.
+    Used in lessons 02 and 08.
     """
     if not 0 < turns <= 10:
         raise ValueError(f"turns must be above 0 and at most 10, got {turns}")
@@ -97,7 +97,7 @@ def moons(n: int, *, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]
         >>> x.shape, y.bincount()
         (torch.Size([200, 2]), tensor([100, 100]))
 
-    Used in lesson 02.
+    Used in lesson 13.
     """
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise must be a finite number of at least 0, got {noise}")
@@ -123,8 +123,6 @@ def xor(n: int, *, seed: int = 0, gap: float = 0.1) -> tuple[Tensor, Tensor]:
         >>> x, y = xor(200)
         >>> bool(((x[:, 0] * x[:, 1] < 0) == y).all())
         True
-
-    Used in lesson 01.
     """
     if not 0 <= gap < 0.95:
         raise ValueError(f"gap must be at least 0 and below 0.95, got {gap}")
@@ -164,7 +162,7 @@ def table(operation: str = "add", p: int = 59, *, seed: int = 0) -> tuple[Tensor
         >>> x[7], y[7]  # 1 - 2 = 4 (mod 5)
         (tensor([1, 2]), tensor(4))
 
-    Used in lessons 04, 06, 07 and 09.
+    Used in lessons 04, 06 and 09, and in the recording of lesson 07.
     """
     _check_operation(operation, p)
     x = torch.cartesian_prod(torch.arange(p), torch.arange(p))
@@ -200,7 +198,7 @@ def arithmetic(
         >>> len(x_train), len(x_test), bool((y_train == x_train.sum(1) % 59).all())
         (1392, 2089, True)
 
-    Used in lessons 04, 06, 07 and 09.
+    Used in lessons 04, 06, 07, 09 and 14.
     """
     if not 0 < fraction < 1:
         raise ValueError(
@@ -234,7 +232,7 @@ def without_mirror(x: Tensor) -> Tensor:
         >>> without_mirror(torch.tensor([[1, 2], [2, 1], [3, 4], [5, 5]]))
         tensor([False, False,  True, False])
 
-    Used in lesson 09.
+    Used in lessons 04, 06 and 09.
     """
     if x.dim() != 2 or x.shape[1] != 2 or x.is_floating_point():
         raise ValueError(f"expected pairs of whole numbers (n, 2), got {x.dtype} of shape {tuple(x.shape)}")
@@ -271,7 +269,7 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
         >>> x_train.shape, x_test.shape, y_train.bincount().tolist()
         (torch.Size([200, 64]), torch.Size([597, 64]), [20, 20, 20, 20, 20, 21, 20, 20, 19, 20])
 
-    Used in lesson 03.
+    Used in lessons 03, 08, 10, 11, 12 and 13, and in the recording of lesson 14.
     """
     most = N_DIGITS - N_TEST_DIGITS
     n_train = most if n_train is None else n_train
@@ -313,7 +311,7 @@ def mnist(n_train: int | None = None, *, seed: int = 0) -> Digits:
 
     Source: LeCun, Cortes and Burges 1998, "The MNIST database of handwritten digits".
 
-    Used in lessons 09 and 10 (their recordings).
+    Used in the recordings of lessons 09, 10 and 12.
     """
     return Digits(*_images.mnist(n_train, seed))
 
@@ -350,7 +348,7 @@ def cifar10(n_train: int | None = None, *, seed: int = 0) -> Images:
 
     Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images", chapter 3.
 
-    Used in lesson 11 (its recording).
+    Used in lesson 11.
     """
     return Images(*_images.cifar10(n_train, seed))
 

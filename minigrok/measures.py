@@ -43,7 +43,7 @@ def weight_norm(model: nn.Module) -> Tensor:
         >>> weight_norm(layer)
         tensor(2.)
 
-    Used in lessons 06 and 09.
+    Used in lessons 07, 09, 10 and 14, and in the recording of lesson 11.
     """
     squares = sum(p.square().reshape(_count(model), -1).sum(dim=1) for p in _parameters(model))
     return _one_or_each(squares.sqrt(), model)
@@ -126,7 +126,7 @@ def hessian_trace(
         >>> hessian_trace(valley, point, samples=1), hessian_trace(valley, point, samples=None)
         (tensor(7.), tensor(7.))
 
-    Used in lesson 09.
+    Used in lesson 09, and in the recording of lesson 14.
     """
     if samples is not None and samples < 1:
         raise ValueError(f"samples must be at least 1, or None for the exact trace; got {samples}")
@@ -482,7 +482,7 @@ def fourier_power(table: Tensor, dim: int = 0, *, per_column: bool = False) -> T
         >>> fourier_power(torch.stack([wave, 5 * wave], dim=1)).round(decimals=3)
         tensor([0., 0., 0., 1.])
 
-    Used in lessons 04 and 06.
+    Used in lessons 04, 06, 09 and 14.
     """
     power = _power(table, dim)
     power = power if per_column else _total(power)
@@ -549,7 +549,7 @@ def key_frequencies(table: Tensor, n: int | None = None, *, share: float = 0.9, 
         >>> key_frequencies(table, share=0.99), key_frequencies(table, 1)
         ([2, 5], [5])
 
-    Used in lesson 06.
+    Used in lessons 06 and 09.
     """
     power = _total(_power(table, dim))
     waves = power[1:]
@@ -708,8 +708,6 @@ def commutativity(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         >>> left = lambda x: nn.functional.one_hot(x[:, 0], 3).float()  # answers a, never mind b
         >>> commutativity(left, torch.tensor([[0, 1], [2, 2], [1, 0], [2, 1]]))
         tensor(0.2500)
-
-    Used in lesson 09.
     """
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
@@ -745,7 +743,7 @@ def gram(features: Tensor) -> Tensor:
                 [0.0000, 1.0000, 0.7070],
                 [0.7070, 0.7070, 1.0000]], dtype=torch.float64)
 
-    Used in lesson 09.
+    Used in the recording of lesson 14.
     """
     _check_features(features)
     z = _to_float64(features)
@@ -787,7 +785,7 @@ def matrix_entropy(R: Tensor, alpha: float = 1.0) -> Tensor:
         >>> matrix_entropy(torch.eye(4)), matrix_entropy(torch.ones(4, 4)).abs() < 1e-12
         (tensor(1.3863, dtype=torch.float64), tensor(True))
 
-    Used in lesson 09.
+    Used in the recording of lesson 14.
     """
     if not 0 < alpha < math.inf:
         raise ValueError(f"alpha must be a finite number above 0 (1 is von Neumann's entropy), got {alpha}")
@@ -832,7 +830,7 @@ def mutual_information(R1: Tensor, R2: Tensor, alpha: float = 1.0) -> Tensor:
         >>> mutual_information(torch.eye(4), torch.eye(4))
         tensor(1.3863, dtype=torch.float64)
 
-    Used in lesson 09.
+    Used in the recording of lesson 14.
     """
     for R in (R1, R2):
         _check_gram(R)
@@ -917,7 +915,7 @@ def perturbation_measures(
         >>> still.ed, still.mid
         (tensor(0., dtype=torch.float64), tensor(0., dtype=torch.float64))
 
-    Used in lesson 09.
+    Used in lessons 09 and 14.
     """
     if not x.is_floating_point():
         raise TypeError(
@@ -1035,7 +1033,7 @@ def first_reached(
         >>> first_reached([0, 10, 100], [0.1, 0.5, 1.0], 0.95)
         100.0
 
-    Used in lessons 04, 07 and 09.
+    Used in lessons 04, 06, 07, 09, 10 and 14.
     """
     steps, values = np.asarray(steps), np.asarray(values)
     if steps.ndim != 1 or not len(steps) or values.shape[:1] != steps.shape or (np.diff(steps) <= 0).any():

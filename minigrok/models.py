@@ -44,7 +44,7 @@ def mlp(
           (4): Linear(in_features=16, out_features=3, bias=True)
         )
 
-    Used in lessons 01 to 03.
+    Used in most lessons.
     """
     _check(widths, activation, scale)
     layers: list[nn.Module] = []
@@ -60,7 +60,7 @@ class Square(nn.Module):
         >>> Square()(torch.tensor([-2.0, 3.0]))
         tensor([4., 9.])
 
-    Used in lessons 04 and 09.
+    Used in lessons 04 and 07.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def pair_mlp(
         >>> model(torch.tensor([[3, 4], [58, 0]])).shape, sum(w.numel() for w in model.parameters())
         (torch.Size([2, 59]), 22656)
 
-    Used in lessons 04, 07 and 09.
+    Used in lessons 04, 07, 09 and 14.
     """
     _check_pairs(p, width, combine, dim)
     _check([p, width], activation, scale)
@@ -224,7 +224,7 @@ class ResidualMLP(nn.Module):
         >>> ResidualMLP(8, 32, 5)(torch.zeros(2, 8)).shape
         torch.Size([2, 5])
 
-    Used in lesson 06.
+    Used in lesson 06, through `pair_transformer`.
     """
 
     def __init__(self, dim: int, width: int, n_out: int):
@@ -313,7 +313,7 @@ def cnn(
         >>> model(torch.zeros(2, 3, 32, 32)).shape, sum(w.numel() for w in model.parameters())
         (torch.Size([2, 10]), 84554)
 
-    Used in lessons 08 and 11.
+    Used in lesson 11.
     """
     _check_pictures(width, n_classes)
     layers: list[nn.Module] = []
@@ -334,7 +334,7 @@ class PreActBlock(nn.Module):
         >>> PreActBlock(8, 16, stride=2)(torch.zeros(1, 8, 32, 32)).shape
         torch.Size([1, 16, 16, 16])
 
-    Used in lesson 11.
+    Used in the recording of lesson 11, through `resnet18`.
     """
 
     def __init__(
@@ -387,7 +387,7 @@ def resnet18(
         >>> model(torch.zeros(2, 3, 32, 32)).shape, sum(w.numel() for w in model.parameters())
         (torch.Size([2, 10]), 44322)
 
-    Used in lesson 11.
+    Used in the recording of lesson 11.
     """
     _check_pictures(width, n_classes)
     layers: list[nn.Module] = [_conv(3, width, 3, 1, not batch_norm, generator)]

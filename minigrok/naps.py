@@ -53,7 +53,7 @@ class NAP:
         >>> nap.without(0, 1).coarser_than(nap)
         True
 
-    Used in lessons 12 to 14.
+    Used in lesson 13, and in the recording of lesson 12.
     """
 
     active: Masks
@@ -202,7 +202,7 @@ def states(model: Model, x: Tensor) -> Masks:
                 [0, 0],
                 [0, 1]], dtype=torch.int32)
 
-    Used in lessons 12 to 14.
+    Used in lessons 12 and 14, and in the recording of lesson 13.
     """
     network = _network(model, x)
     found = tuple(torch.empty(len(x), n, dtype=torch.bool, device=x.device) for n in network.units)
@@ -225,7 +225,7 @@ def of(model: Model, x: Tensor) -> NAP:
         >>> of(fold, torch.tensor([0.5])).counts
         ((1, 1),)
 
-    Used in lessons 12 to 14.
+    Used in lessons 12 and 13.
     """
     network, x = _network_at_one(model, x)
     ((_, found, _),) = _chunks(network, x, range(len(network.units)))
@@ -316,7 +316,7 @@ def followers(naps: Mapping[int, NAP], model: Model, x: Tensor) -> Tensor:
         tensor([[ True, False],
                 [False,  True]])
 
-    Used in lessons 12 to 14.
+    Used in lessons 12 and 13.
     """
     return _violations(list(naps.values()), model, x) == 0
 
@@ -344,7 +344,7 @@ def coverage(naps: Mapping[int, NAP], model: Model, x: Tensor, y: Tensor) -> Cov
         >>> found.recall.tolist(), found.others.tolist()
         ([1.0, 0.5], [1, 0])
 
-    Used in lessons 12 to 14.
+    Used in lesson 12, and in the recording of lesson 13.
     """
     labels, index = _classes(x, y, naps)
     follow = followers(naps, model, x).cpu()

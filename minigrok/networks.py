@@ -219,7 +219,7 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
         >>> [(step.name, step.layer, step.shape) for step in network.layers]
         [('1', 0, (8,)), ('3', 1, (8,))]
 
-    Used in lessons 01 to 03.
+    Used in lesson 13, and in the recording of lesson 11.
     """
     _check_model(model)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))

@@ -133,7 +133,7 @@ def load(path: str | os.PathLike) -> Recording:
         FileNotFoundError: no such file.
         ValueError: a file that is cut short, damaged, or not a recording of minigrok; it is left as it is.
 
-    Used in the lessons that show a recording.
+    Used in most lessons.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(

@@ -210,7 +210,7 @@ def grokking_times(cells: list[Cell]) -> list[Record]:
         >>> sorted(found)
         ['norm', 'test_accuracy', 'test_step', 'train_accuracy', 'train_step']
 
-    Used in lesson 07, through `run`.
+    Used in lesson 07.
     """
     full = [_complete(cell) for cell in cells]
     groups: dict[str, list[int]] = {}

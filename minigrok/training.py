@@ -46,6 +46,8 @@ class State:
         step: number of updates made.
         records: what was observed so far: dicts of numbers and NumPy arrays with the key "step".
         seconds: time spent training and observing so far, over all calls of `train`.
+
+    Used in most lessons.
     """
 
     model: nn.Module
@@ -151,7 +153,7 @@ def train(
         >>> run.steps, run["accuracy"][-1] > 0.95
         (array([  0, 100, 300]), np.True_)
 
-    Used in lessons 02 and 03.
+    Used in most lessons.
     """
     due = _schedule(at, steps, observe)
     lost: set[int] = set()  # networks of an ensemble that have diverged
@@ -190,7 +192,7 @@ def log_spaced(steps: int, n: int) -> list[int]:
         >>> log_spaced(3, 8)
         [0, 1, 2, 3]
 
-    Used in lesson 02.
+    Used in lessons 02, 06, 10 and 11, and in the recording of lesson 09.
     """
     if steps < 0 or n < 2:
         raise ValueError(
@@ -226,7 +228,7 @@ def minibatches(x: Tensor, y: Tensor, size: int, *, seed: int | Sequence[int]) -
         >>> minibatches(torch.zeros(5, 1), torch.arange(5), 2, seed=[0, 1, 2])(0)[0].shape
         torch.Size([3, 2, 1])
 
-    Used in lesson 03.
+    Used in lessons 03, 08, 10, 11, 12 and 13, and in the recordings of lessons 09 and 14.
     """
     n = len(x)
     if len(y) != n or not 1 <= size <= n:
@@ -276,7 +278,7 @@ class Ensemble(nn.Module):
         >>> ensemble(torch.zeros(10, 2)).shape, ensemble[4](torch.zeros(10, 2)).shape
         (torch.Size([5, 10, 3]), torch.Size([10, 3]))
 
-    Used in lessons 02 and 03.
+    Used in most lessons.
     """
 
     def __init__(self, models: Sequence[nn.Module], *, sample_dims: int = 1):
@@ -412,7 +414,7 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
         >>> classification_loss(torch.zeros(3, 5, 4), torch.arange(5) % 4, "squared_error")
         tensor([0.2500, 0.2500, 0.2500])
 
-    Used in lesson 02.
+    Used in lessons 02, 04, 07 and 09, and in the recording of lesson 14.
     """
     _check_loss(loss)
     if loss == "cross_entropy" and logits.dim() == 2:
@@ -440,7 +442,7 @@ def classification_step(loss: str = "cross_entropy") -> Callable[[State, Batch],
         >>> step = classification_step("squared_error")
         >>> step(state, (torch.zeros(5, 2), torch.arange(5) % 3))
 
-    Used in lessons 02 and 03.
+    Used in most lessons.
     """
     _check_loss(loss)
 
@@ -468,7 +470,7 @@ def classification_gradients(model: nn.Module, x: Tensor, y: Tensor, loss: str =
         >>> model.weight.grad.shape
         torch.Size([3, 2])
 
-    Used in lesson 07, through `classification_step`.
+    Used in lesson 07, and in the recording of lesson 14.
     """
     if _by_formula(model, loss):
         model._add_gradients(x, y)
@@ -492,7 +494,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         >>> accuracy(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
         tensor(0.7500)
 
-    Used in lessons 02 and 03.
+    Used in most lessons.
     """
     logits = model(x)
     right = logits.max(dim=-1).indices == y  # the index alone, argmax, takes several times as long
@@ -516,7 +518,7 @@ def padded(sets: Sequence[Batch]) -> Batch:
         (torch.Size([2, 2, 2]), tensor([[ 4, -1],
                 [ 1,  3]]))
 
-    Used in lesson 07.
+    Used in lesson 14.
     """
     pad = torch.nn.utils.rnn.pad_sequence
     return (
@@ -550,7 +552,7 @@ class EnsembleAdamW(torch.optim.AdamW):
         >>> w[:, 0].detach()  # the second: 1 - .1 - .1
         tensor([1.0000, 0.8000])
 
-    Used in lesson 07.
+    Used in lessons 07 and 14.
     """
 
     def __init__(
@@ -661,8 +663,6 @@ def swap_loss(model: nn.Module, x: Tensor) -> Tensor:
         >>> first = lambda x: x[:, :1].float()  # answers a
         >>> swap_loss(first, torch.tensor([[1, 4], [2, 2]]))  # (3^2 + 0^2) / 2
         tensor(4.5000)
-
-    Used in lesson 09.
     """
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
@@ -697,8 +697,6 @@ def stablemax(logits: Tensor) -> Tensor:
     Example:
         >>> stablemax(torch.tensor([3.0, 0.0, -1.0]))  # 4, 1 and 1/2 as shares of 5.5
         tensor([0.7273, 0.1818, 0.0909])
-
-    Used in lesson 07.
     """
     s = _stable(logits)
     return s / s.sum(dim=-1, keepdim=True)

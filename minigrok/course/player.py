@@ -89,7 +89,7 @@ def player(
         >>> film.n_steps, film.nbytes < 20_000
         (3, True)
 
-    Used in lessons 02 and 03.
+    Used in lessons 02, 04, 06, 09 and 10.
     """
     steps = _increasing(steps)
     if not frames:

@@ -124,7 +124,7 @@ def regions(
         >>> ax.get_aspect()
         1.0
 
-    Used in lessons 01, 02 and 03.
+    Used in lessons 01, 02, 03, 08, 10 and 11.
     """
     legend = ax is None if legend is None else legend
     ax = _axes(ax, (5.0, 5.4))
@@ -172,7 +172,7 @@ def region_image(
         >>> region_image(partition(models.mlp([2, 8, 1])), size=64).shape
         (64, 64, 3)
 
-    Used in lesson 02.
+    Used in lesson 02, and in the recording of lesson 10.
     """
     points, labels = _checked_points(points, labels)
     shape = tuple(2 * n for n in _shape(partition, size))  # twice as fine, then averaged
@@ -271,7 +271,7 @@ def heat(
         >>> ax.images[0].get_array().shape
         (2, 3)
 
-    Used in lessons 02 and 03.
+    Used in lessons 03, 04 and 09.
     """
     values = np.asarray(values)
     if values.ndim != 2:
@@ -295,7 +295,7 @@ def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabe
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['wide', 'deep']
 
-    Used in lessons 01 and 02.
+    Used in lessons 01, 02, 09, 11 and 13.
     """
     if not groups or any(len(values) == 0 for values in groups.values()):
         raise ValueError("expected at least one group with at least one number, such as {'wide': [40, 42]}.")
@@ -330,7 +330,7 @@ def waits(groups: Mapping[str, Sequence[float]], end: float, ax: Axes | None = N
         >>> len(ax.get_lines())  # dots, arrows and a bar; dots and a bar; the line at the end
         6
 
-    Used in lessons 04 and 07.
+    Used in lessons 04, 07 and 09.
     """
     if not groups or any(len(values) == 0 for values in groups.values()):
         raise ValueError("expected at least one group with at least one number, such as {'decay': [40, 42]}.")
@@ -511,7 +511,7 @@ def answers_image(right: np.ndarray, trained: np.ndarray, size: int = 320) -> np
         >>> answers_image(np.eye(4) > 0, np.ones((4, 4)) > 0, 64).shape
         (64, 64, 3)
 
-    Used in lesson 04.
+    Used in lessons 04 and 09.
     """
     right, trained = np.asarray(right, dtype=bool), np.asarray(trained, dtype=bool)
     if right.ndim != 2 or right.shape != trained.shape or not 0 < max(right.shape) <= size:
@@ -542,7 +542,7 @@ def ring_image(points: np.ndarray, limit: float, size: int = 320) -> np.ndarray:
         >>> ring_image(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]), limit=1.5, size=64).shape
         (64, 64, 3)
 
-    Used in lesson 04.
+    Used in lessons 04 and 06.
     """
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or points.shape[1:] != (2,) or not len(points) or not limit > 0:
@@ -674,7 +674,7 @@ def pictures(
         >>> axes.shape
         (2, 3)
 
-    Used in lesson 08.
+    Used in lessons 08 and 13.
     """
     rows = {name: np.asarray(values, dtype=float) for name, values in rows.items()}
     shapes = {values.shape for values in rows.values()}
@@ -723,7 +723,7 @@ def side_by_side(
         >>> [ax.get_title(loc="left") for ax in axes], axes[0].get_ylim() == axes[1].get_ylim()
         (['narrow', 'wide'], True)
 
-    Used in lesson 11.
+    Used in lessons 11 and 13.
     """
     if not panels:
         raise ValueError("expected at least one panel, such as {'wide': (steps, {'train': values})}")
@@ -932,7 +932,7 @@ def followed(
         >>> ax.get_aspect()
         1.0
 
-    Used in lesson 12.
+    Used in lessons 12 and 13.
     """
     follow, alone = np.asarray(follow), ax is None
     if follow.shape != (partition.n_regions, len(names)) or follow.dtype != bool:
@@ -980,7 +980,7 @@ def pattern_strips(
         >>> [text.get_text() for text in ax.texts]
         ['layer 1', 'layer 2']
 
-    Used in lesson 12.
+    Used in lessons 12 and 13.
     """
     patterns = np.asarray(patterns)
     if patterns.ndim != 2 or patterns.shape[1] != sum(units) or not np.isin(patterns, (-1, 0, 1)).all():
@@ -1055,7 +1055,7 @@ def scores(values: Mapping[str, Sequence[float]], columns: Sequence[str], ax: Ax
         >>> [text.get_text() for text in ax.texts]
         ['0.90', '0.30']
 
-    Used in lesson 12.
+    Used in lessons 12 and 14.
     """
     table = np.array(list(values.values()), dtype=float)
     if table.ndim != 2 or table.shape[1] != len(columns) or not ((table >= 0) & (table <= 1)).all():

@@ -107,7 +107,7 @@ def local_complexity(
         >>> local_complexity(fold, x, radius=0.1, frame=torch.eye(2)).total
         tensor([1, 0])
 
-    Used in lessons 02 and 03.
+    Used in lessons 02, 03, 06, 08, 10, 11 and 14.
     """
     radius = _check_radius(radius)
     if not isinstance(x, Tensor):

@@ -53,7 +53,7 @@ def bending_on_grid(
                 [0., 3., 0.],
                 [0., 3., 0.]])
 
-    Used in lesson 02.
+    Used in lesson 03.
     """
     if not resolution >= 1:
         raise ValueError(f"expected resolution of at least 1 cell, got {resolution}.")

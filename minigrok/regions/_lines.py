@@ -73,7 +73,7 @@ def lines_by_distance(
         >>> length.round(2), area.round(1)
         (array([0., 2., 0.]), array([0.8, 0.4, 2.8]))
 
-    Used in lesson 02.
+    Used in lessons 02 and 10.
     """
     curve, edges = _check(curve, edges)
     (x0, x1), (y0, y1) = partition.box

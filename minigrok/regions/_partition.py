@@ -37,6 +37,8 @@ class Plane:
         >>> plane = Plane.through(torch.zeros(784), torch.eye(784)[0], torch.eye(784)[1])
         >>> plane.lift([[0.5, 0.25]]).shape
         torch.Size([1, 784])
+
+    Used in lessons 03, 08, 10 and 11.
     """
 
     origin: Tensor  # (*input_shape), float64
@@ -232,7 +234,7 @@ def partition(
         >>> cut.n_regions, cut.euler, cut.areas.tolist()
         (2, 1, [2.0, 2.0])
 
-    Used in lessons 01, 02 and 03.
+    Used in most lessons.
     """
     box = _check_box(box)
     shape = (2,) if plane is None else tuple(plane.origin.shape)

@@ -111,7 +111,7 @@ def certify(
         >>> certify(net, 1, center=torch.tensor([0.5]), eps=0.1).status
         'falsified'
 
-    Used in lesson 13, and for the proofs of lesson 14.
+    Used in lesson 13, and in the recording of lesson 14.
     """
     begin = time.perf_counter()
     _check_solver(solver)
