@@ -146,7 +146,7 @@ def test_negative_ridge_helps_in_simulation_as_much_as_in_the_formula():
 
 
 @pytest.mark.parametrize(
-    "p, n, ridges", [(100, 400, [-12.0, -8, 0, 50]), (600, 200, [-8.0, -4, 0, 20]), (220, 200, [0.5, 5, 50])]
+    "p, n, ridges", [(100, 400, [-8.0, -4, 0, 50]), (600, 200, [-8.0, -4, 0, 20]), (220, 200, [0.5, 5, 50])]
 )
 def test_bias_and_variance_are_those_of_a_simulation(p, n, ridges):
     spectrum, theta = 1 / np.arange(1, p + 1) ** 0.4, np.cos(np.arange(p))

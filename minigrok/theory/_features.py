@@ -10,7 +10,7 @@ from scipy.special import gammaln
 from minigrok.theory._checks import number, numbers
 from minigrok.theory._ridge import RidgeRisk, _shaped
 
-# The degrees that are kept one by one; what is above them weighs less than 1e-3 for d = 2, 1e-6 for d = 10.
+# The degrees that are kept one by one; what is above them is less than 1e-3 of the sum for every d.
 _DEGREES = 40
 
 
@@ -167,7 +167,7 @@ def _risk(
     v, counts = spectrum.values, spectrum.counts
     kappa = _kappa(width, n, ridge, spectrum)
     if width == n and ridge == 0:
-        return np.inf if signal or noise else 0.0, np.inf if noise else 0.0, kappa
+        return np.inf if signal else 0.0, np.inf if noise else 0.0, kappa
     t, df2 = _df1(kappa, spectrum), counts @ (v / (v + kappa)) ** 2
     u = (t**2 + (width - t) ** 2 * df2 / (width - df2)) / (n * width)
     chi = (counts @ (v / (v + kappa) ** 2) + spectrum.rest / kappa**2) / (width - df2)
