@@ -74,6 +74,13 @@ def test_a_dot_is_hollow_exactly_where_the_theory_leaves_the_band():
     assert "hollow" not in draw().get_legend().get_title().get_text()
 
 
+def test_the_line_has_a_gap_where_there_is_no_theory():
+    ax = draw(LINE * [1, np.nan, np.inf, 1], yscale="log")
+    assert not len(of_marker(ax, "none")) and len(of_marker(ax, "full")) == 4  # no claim, none broken
+    (theory,) = [line for line in ax.get_lines() if np.isnan(line.get_ydata()).any()]
+    assert np.isnan(theory.get_ydata()).tolist() == [False, True, True, False]
+
+
 def test_the_legend_says_how_to_read_it_and_can_be_left_out():
     legend = draw(level=0.9).get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["loss"]

@@ -99,7 +99,7 @@ def constant_accuracy(spread: np.ndarray) -> np.ndarray:
 
     Used in lesson 05.
     """
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return ndtr(1 / numbers("spread", spread, 0))
 
 
