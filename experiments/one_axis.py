@@ -913,24 +913,13 @@ MEASURES = {
 }  # fmt: skip
 
 
-def turn(
-    steps: np.ndarray, values: np.ndarray, plateau: tuple[int, int], how: Measure
-) -> tuple[float, float]:
-    """The interval in which a curve (looks,) has made half of its change; (T, inf): not by step T."""
-    inside, never = (steps >= plateau[0]) & (steps <= plateau[1]), (float(steps[-1]), np.inf)
-    end, begin = np.median(values[-3:]), int(inside.nonzero()[0][-1])
-    early = np.median(values[inside])
-    if how.fall:
-        begin = int(inside.argmax() + values[inside.argmax() :].argmax())
-        early = values[begin]
-    scale = max(abs(early), abs(end)) if how.relative else 1.0
-    change = end - early
-    enough = abs(change) >= how.threshold * scale and change != 0 and not (how.fall and change > 0)
-    if not enough or begin == len(steps) - 1:
-        return never
-    over = (values[begin + 1 :] - (early + end) / 2) * np.sign(change) >= 0
-    first = begin + 1 + int(over.argmax())
-    return (float(steps[first - 1]), float(steps[first])) if over.any() else never
+def turn(steps: np.ndarray, values: np.ndarray, plateau: tuple[int, int], how: Measure) -> np.ndarray:
+    """The interval (2,) in which a curve (looks,) has made half of its change; (T, inf): not by step T."""
+    if how.fall:  # the largest value is the plateau; the end cannot lie above it
+        since = int((steps >= plateau[0]).argmax())
+        top = steps[since + int(values[since:].argmax())]
+        plateau = top, top
+    return measures.turn(steps, values, plateau, least=how.threshold, relative=how.relative)
 
 
 def turns(name: str, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -981,7 +970,8 @@ GROUPS = {
 def auc(values: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     """The chance that a run that groks has a larger value than one that does not; a tie counts half.
 
-    values (runs,) or (runs, measures) gives () or (measures,).
+    values (runs,) or (runs, measures) gives () or (measures,). It is scikit-learn's `roc_auc_score`, which
+    takes one measure at a time, and would take minutes for all the shuffles below.
     """
     good, bad = values[outcome][:, None], values[~outcome][None]
     return ((good > bad) + 0.5 * (good == bad)).mean((0, 1))

@@ -1074,6 +1074,67 @@ def test_first_reached_of_a_falling_quantity_and_of_tensors():
     assert measures.first_reached(np.array(steps), loss[:, None], 3.0).tolist() == [0.0]
 
 
+def by_hand(steps, values, first, last, least, relative, level):
+    """One curve's turn, look by look."""
+    early = np.median([v for t, v in zip(steps, values, strict=True) if first <= t <= last])
+    end = sorted(values[-3:])[len(values[-3:]) // 2]
+    least = least * max(abs(early), abs(end)) if relative else least
+    after = [k for k, t in enumerate(steps) if t > last]
+    for k in after if abs(end - early) >= least and end != early else []:
+        if (values[k] - early) / (end - early) >= level:
+            return [steps[k - 1], steps[k]]
+    return [steps[-1], math.inf]
+
+
+eighths = st.lists(st.integers(-16, 16).map(lambda k: k / 8), min_size=6, max_size=6)
+
+
+@given(st.lists(eighths, min_size=3, max_size=9), st.sampled_from([0, 0.25, 1]), st.booleans())
+def test_a_turn_is_the_first_look_with_half_of_the_change(curves, least, relative):
+    steps = [0, 1, *(10 * k for k in range(2, len(curves)))]
+    for level in (0.5, 0.25, 1.0):
+        found = measures.turn(steps, curves, (1, 20), least=least, relative=relative, level=level)
+        expected = [by_hand(steps, c, 1, 20, least, relative, level) for c in zip(*curves, strict=True)]
+        assert found.dtype == np.float64 and found.T.tolist() == expected
+    alone = measures.turn(steps, [row[0] for row in curves], (1, 20), least=least, relative=relative)
+    assert alone.shape == (2,)
+
+
+@given(st.lists(eighths, min_size=5, max_size=9), st.sampled_from([-4.0, -1.0, 0.5, 8.0]))
+def test_a_turn_knows_no_unit_and_no_direction(curves, unit):
+    steps, curves = 7 * np.arange(len(curves)), np.array(curves)
+    found = measures.turn(steps, curves, (0, 7), least=0.25)
+    np.testing.assert_array_equal(
+        measures.turn(steps, unit * curves + 3, (0, 7), least=0.25 * abs(unit)), found
+    )
+    relative = [measures.turn(steps, c, (0, 7), least=0.5, relative=True) for c in (curves, unit * curves)]
+    np.testing.assert_array_equal(*relative)
+
+
+def test_a_curve_that_rises_turns_where_it_reaches_the_middle():
+    steps = log_spaced(1000, 12)
+    curve = torch.linspace(0, 1, len(steps)) ** 2
+    middle = float(curve[0] + curve[-2]) / 2
+    assert measures.turn(steps, curve, (0, 0), least=0.1)[1] == measures.first_reached(steps, curve, middle)
+
+
+def test_nan_is_no_turn():
+    curves = np.array([[0.0, 0, 1, 1, 1], [math.nan, 0, 1, 1, 1], [0, 0, 1, 1, math.nan]]).T
+    found = measures.turn([0, 1, 2, 3, 4], curves, (0, 1), least=0.1)
+    assert found.T.tolist() == [[1, 2], [4, math.inf], [4, math.inf]]
+
+
+def test_turn_says_what_is_wrong():
+    steps, curve = [0, 10, 20], [0.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match=r"expected steps \(T,\) in ascending order"):
+        measures.turn(steps, curve[:2], (0, 10), least=0.1)
+    with pytest.raises(ValueError, match=r"got plateau \(11, 19\) for steps 0 to 20, least 0.1, level 0.5"):
+        measures.turn(steps, curve, (11, 19), least=0.1)
+    for options in ({"least": -0.1}, {"least": math.nan}, {"least": 0.1, "level": 0.0}):
+        with pytest.raises(ValueError, match=r"least of 0 or more and level in \(0, 1\]; got"):
+            measures.turn(steps, curve, (0, 10), **options)
+
+
 def test_first_reached_says_what_is_wrong():
     for steps, values in [([], []), ([0, 1], [1.0]), ([1, 0], [1.0, 1.0]), ([0, 0], [1.0, 1.0]), (3, 1.0)]:
         with pytest.raises(ValueError, match=r"expected steps \(T,\) in ascending order, at least one"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from minigrok import measures, naps, recordings, regions, training
 from minigrok.course.exercises import lesson14
@@ -97,7 +98,7 @@ SHARE = one_axis.SHARE
 
 
 def turn(values, how=SHARE, plateau=(10, 20)):
-    return one_axis.turn(STEPS, np.array(values, dtype=float), plateau, how)
+    return tuple(one_axis.turn(STEPS, np.array(values, dtype=float), plateau, how))
 
 
 def test_a_turn_is_where_half_of_the_change_is_made():
@@ -144,13 +145,14 @@ def test_lags_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
-def test_auc_is_the_share_of_pairs_in_order(runs):
+def test_auc_is_the_share_of_pairs_in_order_and_scikit_learns(runs):
     values = np.array([value for value, _ in runs], dtype=float)
     outcome = np.array([good for _, good in runs])
     if outcome.all() or not outcome.any():
         return
     pairs = [(a > b) + (a == b) / 2 for a in values[outcome] for b in values[~outcome]]
-    assert one_axis.auc(values, outcome) == pytest.approx(sum(pairs) / len(pairs))
+    found = one_axis.auc(values, outcome)
+    assert found == pytest.approx(sum(pairs) / len(pairs)) == roc_auc_score(outcome, values)
 
 
 def test_held_out_auc_finds_the_direction_and_claims_nothing_for_noise():
