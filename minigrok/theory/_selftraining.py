@@ -134,6 +134,7 @@ def selftraining_limit(sigma: float, dim_per_point: float = 0.0) -> float:
 
     Used in lesson 16.
     """
+    sigma = number("sigma", sigma, 0, open="low")
     if sigma >= selftraining_threshold(dim_per_point):
         return 0.0
     if dim_per_point == 0:

@@ -88,6 +88,9 @@ def lipschitz(partition: "Partition") -> float:
         partition: of `minigrok.regions.partition`, on the plane or on a plane through input space (then L is
             that of the network on this plane only).
 
+    Raises:
+        TypeError: something else.
+
     Example:
         >>> import torch
         >>> from minigrok import regions
@@ -98,12 +101,9 @@ def lipschitz(partition: "Partition") -> float:
 
     Used in lesson 16.
     """
-    slopes = np.asarray(partition.slopes, dtype=np.float64)
-    if slopes.ndim != 3 or not len(slopes):
-        raise ValueError(
-            f"expected slopes (regions, outputs, 2) of a partition, got the shape {slopes.shape}"
-        )
-    return float(np.linalg.norm(slopes, ord=2, axis=(1, 2)).max())
+    if not hasattr(partition, "slopes"):
+        raise TypeError(f"expected a partition (minigrok.regions.partition), got {type(partition).__name__}")
+    return float(np.linalg.norm(partition.slopes, ord=2, axis=(1, 2)).max())
 
 
 def transport_bound(x: ArrayLike, y: ArrayLike, x_new: ArrayLike, y_new: ArrayLike, slope: float) -> float:
@@ -127,6 +127,9 @@ def transport_bound(x: ArrayLike, y: ArrayLike, x_new: ArrayLike, y_new: ArrayLi
         x_new, y_new: those of B, m of them.
         slope: a Lipschitz constant of f, at least 0, on a convex set that holds all inputs; `lipschitz` has
             it for a network on a window.
+
+    Raises:
+        ValueError: lengths or dimensions that do not fit, NaN, a negative slope.
 
     Source: Hou et al. 2022 (arXiv 2211.01258): the gap is at most (local) Lipschitz constant times
     Wasserstein distance; the metric on labelled points is chosen here.
