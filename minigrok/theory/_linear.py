@@ -165,6 +165,8 @@ def linear_accuracy(loss: np.ndarray, eps: float) -> np.ndarray:
     Derivation: the error (S - T).x is Gaussian for Gaussian x, with mean 0 and variance `loss`. The share of
     a standard normal within +-z is erf(z / sqrt 2), here with z = sqrt(eps / loss). So a loss that falls
     smoothly is seen through a switch: 5 % at loss = 254 eps, 95 % at loss = eps / 3.84.
+    For finite d the losses of single students scatter by a share of about sqrt(2 / d) at the start and more
+    later, and the mean of their accuracies is not quite the accuracy of their mean loss.
 
     Args:
         loss: any shape, not negative.

@@ -84,9 +84,9 @@ def rule_error(threshold: np.ndarray, eps: float) -> np.ndarray:
 
         error = (1 - exp(eps - |b|)) / 2   for |b| > eps ,   0 otherwise
 
-    Derivation: a b above eps has on its wrong side the positive inputs with e < b - eps, a share 1 -
-    exp(-(b - eps)) of half of all inputs. Close to eps this is (b - eps) / 2, and b passes eps at a finite
-    speed, so the error vanishes like (t_eps - t)^1: a critical exponent of 1 (`critical_exponent`).
+    Derivation: a b above eps has on its wrong side the positive inputs with e < b - eps. They are a share
+    1 - exp(eps - b) of the half that is positive. Close to eps this is (b - eps) / 2, and b passes eps at a
+    finite speed, so the error vanishes like (t_eps - t)^1: a critical exponent of 1 (`critical_exponent`).
 
     Args:
         threshold: any shape.
