@@ -1,0 +1,162 @@
+"""The checks of lesson 15, Benign overfitting and friends."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minigrok import theory
+from minigrok.course.exercises import ExerciseError, call, expect_array, expect_close, expect_number, passed
+
+
+def ridge_by_hand(function: Callable) -> None:
+    """`ridge_by_hand(X, y, ridge)` is X^T (X X^T + ridge I)^-1 y, for ridges of every sign."""
+    for seed, (n, p) in enumerate([(6, 20), (10, 400), (8, 9)]):
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((n, p)), rng.standard_normal(n)
+        values, U = np.linalg.eigh(X @ X.T)
+        for ridge in (0.0, 3.0, -0.5 * values[0]):
+            name = f"the weights for ridge {ridge:.3g}"
+            got = expect_array(call(function, X, y, ridge), (p,), name)
+            mistakes = {
+                "the ridge is not in it: that is the interpolator": _weights(X, U, values, y, 0.0),
+                "that is the ridge with the other sign": _weights(X, U, values, y, -ridge),
+                "here the ridge is not multiplied by n": _weights(X, U, values, y, n * ridge),
+                "here the ridge is not divided by n": _weights(X, U, values, y, ridge / n),
+                "the ridge is squared": _weights(X, U, values, y, ridge**2),
+            }
+            expect_close(got, _weights(X, U, values, y, ridge), name, mistakes=mistakes)
+    passed("every label is fitted with ridge 0, and ridges of both signs are right")
+
+
+def _weights(X: np.ndarray, U: np.ndarray, values: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+    """By the eigenvectors of X X^T; NaN never: a shifted eigenvalue of exactly 0 does not occur here."""
+    return X.T @ (U @ ((U.T @ y) / (values + ridge)))
+
+
+def rank_by_hand(function: Callable) -> None:
+    """`rank_by_hand(spectrum, k)` is the sum of all but the k largest, over the largest of these."""
+    rng = np.random.default_rng(15)
+    for p, k in [(9, 2), (40, 0), (12, 11), (30, 7)]:
+        spectrum = rng.permutation(rng.gamma(1.0, 2.0, p) + 0.1)
+        falling = sorted(spectrum.tolist(), reverse=True)
+        tail = falling[k:]
+        got = expect_number(call(function, spectrum, k), "the effective rank")
+        mistakes = {
+            "sort the spectrum first, the largest in front": spectrum[k:].sum() / spectrum[k],
+            "the smallest come first in what you cut: sort from the largest down": sum(falling[::-1][k:])
+            / falling[::-1][k],
+            "the tail begins one variance earlier": sum(falling[k + 1 :]) / tail[0],
+            "divide by the largest variance of the tail, not by the last of the head": sum(tail)
+            / falling[k - 1],
+            "the head is still in the sum": sum(falling) / tail[0],
+            "divide by the largest variance of the tail, not of all": sum(tail) / falling[0],
+            "that is the second effective rank, R_k": sum(tail) ** 2 / sum(v * v for v in tail),
+            "that is only the number of variances in the tail": len(tail),
+        }
+        expect_close(got, sum(tail) / tail[0], "the effective rank", mistakes=mistakes)
+    passed("head left out, tail summed, and one long list is worth no more than it should be")
+
+
+def setting(seed: int) -> dict[str, float]:
+    """One class's own setting for exercise 15.4: a head, a long and heavy tail, and noise."""
+    rng = np.random.default_rng(1500 + seed)
+    n = int(rng.choice([100, 150, 200]))
+    return {
+        "n": n,
+        "k": int(rng.integers(3, 7)),
+        "theta": float(rng.choice([1.0, 1.5, 2.0])),
+        "m": int(rng.choice([20_000, 30_000, 40_000])),
+        "tail": float(n * rng.choice([0.2, 0.25, 0.3])),
+        "noise": float(rng.choice([0.8, 1.0, 1.2, 1.5])),
+    }
+
+
+def best_ridge(answer: float, seed: int) -> None:
+    """`my_ridge` is the best ridge of the class's setting; ridge + tail is right within a quarter."""
+    answer = expect_number(answer, "my_ridge")
+    s = setting(seed)
+    spectrum = np.repeat([1.0, s["tail"] / s["m"]], [s["k"], s["m"]])
+    theta = np.repeat([s["theta"], 0.0], [s["k"], s["m"]])
+    due = theory.best_ridge(spectrum, theta, s["n"], s["noise"])
+    felt, mu = answer + s["tail"], due + s["tail"]
+    if abs(felt / mu - 1) <= 0.25:
+        passed(f"you said {answer:.1f} with a pencil; what the head feels is right within a quarter")
+        return
+    text = f"`my_ridge` is not right, you have {answer:g}"
+    if abs(answer / mu - 1) <= 0.25:
+        text += ": that is mu, what the head feels; take away what the tail brings"
+    elif abs(answer + due) <= 0.25 * mu:
+        text += ": the size is right, the sign is not"
+    elif answer < theory.smallest_ridge(spectrum, s["n"]):
+        text += ": that is below the edge, where the needles grow without bound. Is a root forgotten?"
+    elif answer >= 0:
+        text += ": it is not negative. Is this tail not heavy enough to want some of it taken away?"
+    else:
+        text += ": the sign is right, the size is not. Are all powers of mu, n and noise right?"
+    raise ExerciseError(text)
+
+
+def expected_bends(function: Callable) -> None:
+    """`expected_bends(a, b, width)` is width times the angle between a and b, over pi."""
+    rng = np.random.default_rng(7)
+    for d, width in [(2, 10), (5, 64), (30, 1000)]:
+        a, b = rng.standard_normal(d), 3 * rng.standard_normal(d)
+        got = expect_number(call(function, a, b, width), "the number of bends")
+        angle = 2 * np.arctan2(
+            np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)),
+            np.linalg.norm(a / np.linalg.norm(a) + b / np.linalg.norm(b)),
+        )  # half the angle's tangent: no arccos
+        mistakes = {
+            "two opposite sectors of the full turn make a bend, not one": width * angle / (2 * np.pi),
+            "that is the number of units that do not bend on the way": width * (1 - angle / np.pi),
+            "half is right for two points at a right angle only": width / 2,
+            "divide the angle by pi, not by half a right angle's worth": width * 2 * angle / np.pi,
+            "that is the angle in parts of a right angle or in degrees: use radians": width * angle,
+        }
+        expect_close(got, width * angle / np.pi, "the number of bends", mistakes=mistakes)
+        got = expect_number(call(function, a, 2 * a, width), "the number of bends from a to 2 a")
+        expect_close(got, 0.0, "the number of bends from a to 2 a", atol=1e-4 * width, reveal=True)
+    passed("the angle between the points, in parts of half a turn, of all units")
+
+
+def stopped(function: Callable) -> None:
+    """`stopped(X, y, t)` is where gradient flow from zero is at time t."""
+    for seed, (n, p) in enumerate([(4, 7), (6, 30)]):
+        rng = np.random.default_rng(20 + seed)
+        X, y = rng.standard_normal((n, p)), rng.standard_normal(n)
+        interpolator = np.linalg.pinv(X) @ y
+        for t in (0.02, 0.3, 8.0, 0.0):
+            name = f"the weights at t = {t:g}"
+            got = expect_array(call(function, X, y, t), (p,), name)
+            mistakes = {
+                "that is the interpolator, the end of the flow": interpolator,
+                "that is ridge regression with ridge 1 / t: near, but not the flow": X.T
+                @ np.linalg.solve(X @ X.T + np.eye(n) / max(t, 1e-9), y),
+                "that is X^T r(t), the speed, not yet summed over the time": X.T @ _residual(X, y, t),
+                "that is the error r(t) brought to the weights: it should grow from 0": interpolator
+                - _flow(X, y, t),
+                "that is one single step of size t": t * X.T @ y,
+            }
+            expect_close(got, _flow(X, y, t), name, rtol=1e-3, atol=1e-5, mistakes=mistakes)
+    passed("zero at the start, the interpolator at the end, the flow between")
+
+
+def _flow(X: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
+    """Runge-Kutta steps on w' = X^T (y - X w): an oracle without the formula."""
+    stiff = np.linalg.eigvalsh(X @ X.T)[-1]
+    steps = max(1, int(np.ceil(2 * stiff * t)))
+    w, h = np.zeros(X.shape[1]), t / steps
+
+    def speed(w: np.ndarray) -> np.ndarray:
+        return X.T @ (y - X @ w)
+
+    for _ in range(steps):
+        a = speed(w)
+        b = speed(w + h / 2 * a)
+        c = speed(w + h / 2 * b)
+        w = w + h / 6 * (a + 2 * b + 2 * c + speed(w + h * c))
+    return w
+
+
+def _residual(X: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
+    return y - X @ _flow(X, y, t)

@@ -1,0 +1,74 @@
+"""Usual mistakes in the exercises of lesson 15, and the words by which each must be diagnosed."""
+
+_RIDGE = "def ridge_by_hand(X, y, ridge):\n    return "
+_RANK = "def rank_by_hand(spectrum, k):\n    "
+_BENDS = """
+def expected_bends(a, b, width):
+    angle = np.arccos(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))
+    return {}
+"""
+_FLOW = "def stopped(X, y, t):\n    values, U = np.linalg.eigh(X @ X.T)\n    return "
+_SETTING = """
+setting = check.setting(seed=CLASS_SEED)
+n, k, m, tail, noise, theta = (setting[key] for key in ("n", "k", "m", "tail", "noise", "theta"))
+mu = (noise**2 * n**3 * tail**2 / (k * theta**2 * m)) ** 0.25
+my_ridge = {}
+"""
+
+WRONG = {
+    "15-ridge": [
+        ("pseudoinverse", _RIDGE + "np.linalg.pinv(X) @ y", r"the ridge is not in it"),
+        ("other sign", _RIDGE + "X.T @ np.linalg.solve(X @ X.T - ridge * np.eye(len(y)), y)",
+         r"with the other sign"),
+        ("times n", _RIDGE + "X.T @ np.linalg.solve(X @ X.T + len(y) * ridge * np.eye(len(y)), y)",
+         r"the ridge is not multiplied by n"),
+        ("divided by n", _RIDGE + "X.T @ np.linalg.solve(X @ X.T + ridge / len(y) * np.eye(len(y)), y)",
+         r"the ridge is not divided by n"),
+        ("alpha", _RIDGE + "np.linalg.solve(X @ X.T + ridge * np.eye(len(y)), y)", r"should have shape"),
+        ("negative ridges cut off",
+         _RIDGE + "X.T @ np.linalg.solve(X @ X.T + max(ridge, 0) * np.eye(len(y)), y)",
+         r"the ridge is not in it"),
+        ("negative ridges made positive",
+         _RIDGE + "X.T @ np.linalg.solve(X @ X.T + abs(ridge) * np.eye(len(y)), y)",
+         r"with the other sign"),
+    ],
+    "15-rank": [
+        ("not sorted", _RANK + "return spectrum[k:].sum() / spectrum[k]", r"sort the spectrum first"),
+        ("sorted upwards", _RANK + "s = np.sort(spectrum)\n    return s[k:].sum() / s[k]",
+         r"sort from the largest down"),
+        ("one early", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k + 1:].sum() / s[k]",
+         r"begins one variance earlier"),
+        ("by the head", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k:].sum() / s[k - 1]",
+         r"not by the last of the head"),
+        ("second rank", _RANK + "s = np.sort(spectrum)[::-1][k:]\n    return s.sum()**2 / (s**2).sum()",
+         r"second effective rank"),
+        ("count", _RANK + "return len(spectrum) - k", r"only the number of variances"),
+        ("by the largest", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k:].sum() / s[0]",
+         r"not of all"),
+    ],
+    "15-best": [
+        ("mu", _SETTING.format("mu"), r"take away what the tail brings"),
+        ("sign", _SETTING.format("tail - mu"), r"the size is right, the sign is not"),
+        ("no root", _SETTING.format("-tail * 1.5"), r"below the edge"),
+        ("positive", _SETTING.format("10 * tail"), r"it is not negative"),
+        ("too little", _SETTING.format("-0.1 * tail"), r"the sign is right, the size is not"),
+    ],
+    "15-bends": [
+        ("half", _BENDS.format("width / 2"), r"a right angle only"),
+        ("full turn", _BENDS.format("width * angle / (2 * np.pi)"), r"two opposite sectors"),
+        ("the others", _BENDS.format("width * (1 - angle / np.pi)"), r"do not bend"),
+        ("not scaled", "def expected_bends(a, b, width):\n"
+         "    return width * np.arccos(np.clip(a @ b, -1, 1)) / np.pi", r"is not right"),
+        ("no pi", _BENDS.format("width * angle"), r"divide|radians"),
+    ],
+    "15-flow": [
+        ("the end", _FLOW + "np.linalg.pinv(X) @ y", r"the end of the flow"),
+        ("ridge 1 / t", _FLOW + "X.T @ np.linalg.solve(X @ X.T + np.eye(len(y)) / max(t, 1e-9), y)",
+         r"near, but not the flow"),
+        ("one step", _FLOW + "t * X.T @ y", r"one single step"),
+        ("the error", _FLOW + "X.T @ (U @ (np.exp(-t * values) / values * (U.T @ y)))",
+         r"it should grow from 0"),
+        ("the speed", _FLOW + "X.T @ (U @ (np.exp(-t * values) * (U.T @ y)))", r"not yet summed"),
+        ("not divided", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values)) * (U.T @ y)))", r"is not right"),
+    ],
+}  # fmt: skip
