@@ -124,6 +124,15 @@ def test_at_the_threshold_a_small_cosine_neither_grows_nor_shrinks(ratio):
     )
 
 
+@pytest.mark.parametrize("ratio", [1e-10, 1e-6, 0.3, 10.0])
+@pytest.mark.parametrize("share", [0.5, 1 - 1e-7, 1 - 1e-15, 1.0, 1 + 1e-15])
+def test_the_limit_at_the_edges_of_its_domain(ratio, share):
+    sigma = share * theory.selftraining_threshold(ratio)
+    limit = theory.selftraining_limit(sigma, ratio)
+    assert 0 <= limit <= 1 and np.isclose(theory.selftraining_cosine(limit, sigma, ratio), limit, atol=1e-8)
+    assert limit < 0.01 if share > 0.99 else limit > 0.3
+
+
 def test_without_noise_it_ends_at_the_best_error():
     assert theory.selftraining_limit(3.0) == 1 and theory.selftraining_threshold(0) == np.inf
     ends = theory.selftraining_error([0.01, -0.01, 0.0], 1.0, 200).error[-1]

@@ -106,10 +106,11 @@ def features_risk(
         chi = sum_k counts_k v_k / (v_k + kappa)^2 / (width - df2)
         df1 = sum_k counts_k v_k / (v_k + kappa) ,   df2 = sum_k counts_k (v_k / (v_k + kappa))^2
 
-    over the degrees k of `relu_spectrum`, v = values. x . beta is all of degree 1. t counts the directions
-    learnt, and it can exceed neither n nor the width: where the two meet, nothing is left over to average the
-    noise away, 1 - U = 0 and the risk is infinite. That is the peak of the double descent. For width to
-    infinity it is `ridge_risk` with the spectrum v (the kernel's own regression).
+    over the degrees k of `relu_spectrum`, v = values (its rest counts as infinitely many directions of next
+    to no weight). x . beta is all of degree 1. t counts the directions learnt, and it can exceed neither n
+    nor the width: where the two meet, nothing is left over to average the noise away, 1 - U = 0 and the
+    risk is infinite. That is the peak of the double descent. For width to infinity it is `ridge_risk` with
+    the spectrum v (the kernel's own regression).
 
     Derivation. The features of a point are sums over harmonics, sum_i sqrt(v_i) Y_i(w_j) Y_i(x). Take the
     harmonics Y_i as independent of each other (they are only uncorrelated). First hold w fixed and average
@@ -121,8 +122,9 @@ def features_risk(
     Where to trust it. Measured on the sphere (d = 50, n = 100; d = 100, n = 300; noise .5): the mean of 300
     runs is within 3 % of the total for |width - n| > n / 2 and within 7 % from n / 4 on. Closer to the peak
     runs scatter by as much as their mean, which lies 10 to 25 % above the formula (infinitely far for
-    |width - n| <= 1); their median stays within 10 % down to |width - n| = n / 10. Inputs N(0, I) and weights
-    N(0, I / d) have the same formula, as `relu_spectrum` says, and come a few per cent higher at d = 50.
+    |width - n| <= 1); their median stays within 10 % down to |width - n| = n / 10. Inputs N(0, I) and
+    weights N(0, I / d) have the same formula, as `relu_spectrum` says, but their lengths vary too: a few
+    per cent more at d = 50, 10 to 15 at d = 20.
 
     Args:
         width: number of features, one or an array of them.
@@ -140,8 +142,8 @@ def features_risk(
         ValueError: a negative ridge or noise, width or n below 1, d below 2.
 
     Source: Defilippis, Loureiro & Misiakiewicz 2024 (arXiv 2405.15699), section 3, with the exact spectrum of
-    ReLU; its limit for d, n and width growing together is Mei & Montanari 2022 (arXiv
-    1908.05355). The experiment is that of Li, Zhou & Gretton 2021 (arXiv 2106.03212) made small.
+    ReLU; its limit for d, n and width growing together is Mei & Montanari 2022 (arXiv 1908.05355). The
+    experiment is that of Li, Zhou & Gretton 2021 (arXiv 2106.03212) made small.
 
     Example:
         >>> features_risk([20, 90, 100, 110, 1000], n=100, d=50, noise=0.5).total.round(2).tolist()

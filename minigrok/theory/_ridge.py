@@ -140,12 +140,14 @@ def ridge_risk(
     Derivation. Feature by feature x x^T = sum_i l_i u_i u_i^T, with u_i standard normal in n dimensions.
     Let Q = (x x^T + ridge I)^{-1} and kappa = 1 / tr Q. Leave feature i out of Q: u_i^T Q_{-i} u_i ~ tr Q,
     so that l_i u_i^T Q u_i ~ l_i / (l_i + kappa). The trace of Q (x x^T + ridge I) = I is then the first
-    equation, and l_i u_i^T Q u_i is the share of theta_i that theta_hat_i finds; the share kappa / (l_i +
-    kappa) is missing. What the other features and the noise leak into direction i adds gamma (total +
-    noise^2) in all (leave point j out: its error is (Q y)_j / Q_jj, so kappa^2 |Q y|^2 ~ (total + noise^2)
-    / n). Hence
+    equation, and l_i u_i^T Q u_i is the share of theta_i that theta_hat_i finds; the rest of it, the share
+    kappa / (l_i + kappa), is missing. The other features and the noise leak into theta_hat_i too:
 
         total = kappa^2 sum_i l_i theta_i^2 / (l_i + kappa)^2 + gamma (total + noise^2) .
+
+    The last term: their leak is sqrt(l_i) u_i^T Q y without feature i, of square l_i (kappa / (l_i +
+    kappa))^2 |Q y|^2, and leaving point j out shows its error to be (Q y)_j / Q_jj, so n kappa^2 |Q y|^2 ~
+    total + noise^2.
 
     A negative ridge. ridge = h(kappa) has two solutions on kappa > -min(l), left and right of the lowest
     point kappa* of h (see `smallest_ridge`). The right one is the regression's: there 1 - gamma =
@@ -169,7 +171,7 @@ def ridge_risk(
         ValueError: a ridge at or below the edge; lengths that differ; NaN, a negative eigenvalue or noise.
 
     Source: Tsigler & Bartlett 2020 (arXiv 2009.14286) for the question and the setting; the deterministic
-    equivalent in this form is known from Dobriban & Wager 2018, Hastie et al. 2022 and others.
+    equivalent in this form is known from Dobriban & Wager 2018 and Hastie et al. 2022.
 
     Example:
         >>> spectrum, theta = np.repeat([20.0, 0.1], [10, 5000]), np.repeat([1.0, 0.0], [10, 5000])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import gammaincinv, ndtr
+from scipy.special import erf, gammaincinv, ndtr
 
 from minigrok.theory._checks import number, numbers
 
@@ -59,15 +59,15 @@ def selftraining_cosine(cosine: ArrayLike, sigma: float, dim_per_point: float = 
 
     Derivation. With u the teacher's direction, u . x = y cos + sigma z. The labels agree with y on average
     e = E sign(u . x) y, and E sign(u . x) sigma z = g (Stein's lemma: the sign jumps by 2 where u . x = 0).
-    Everything perpendicular to u is only carried along, so w' = e mu + g u on infinitely many points: what
-    the labels know, and what the teacher repeats to itself. J and K are its parts along mu and across. m
-    points add noise, sigma^2 / m in each of about d directions across: d / m = dim_per_point. (Exact for m
-    and d large with that ratio; for finite d it is d - 1, up to the part along u.)
+    Noise across u does not enter the label and averages out. So w' = e mu + g u on infinitely many points:
+    what the labels know of the truth, and what the teacher repeats to itself. J and K are the parts of w'
+    along mu and across. m points add noise, of square sigma^2 / m in each of d - 1 directions across mu.
+    (Exact where m and d are large; in few dimensions it is a first correction.)
 
     Args:
         cosine: in [-1, 1], any shape.
         sigma: above 0.
-        dim_per_point: d / m, 0 for infinitely many points. Every round takes new ones.
+        dim_per_point: (d - 1) / m, 0 for infinitely many points. Every round takes new ones.
 
     Source: He, Yan & Tan 2021 (arXiv 2110.00926), whose function F_sigma is this with dim_per_point = 0; the
     term of finitely many points is derived here.
@@ -87,7 +87,7 @@ def _student(cosine: ArrayLike, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """The parts of E sign(w . x) x along mu and across it (J and K)."""
     sigma = number("sigma", sigma, 0, open="low")
     cosine = numbers("cosine", cosine, -1, 1)
-    knows = 1 - 2 * ndtr(-cosine / sigma)
+    knows = erf(cosine / sigma / np.sqrt(2))  # 1 - 2 Q, without loss of digits at small cosines
     repeats = sigma * np.sqrt(2 / np.pi) * np.exp(-((cosine / sigma) ** 2) / 2)
     return knows + repeats * cosine, repeats * np.sqrt(1 - cosine**2)
 
@@ -97,8 +97,8 @@ def selftraining_error(
 ) -> SelfTraining:
     """The test error, round by round.
 
-    `selftraining_cosine` again and again, and the `gaussian_error` of each. With infinitely many points cos
-    = 1 is where it ends from every start with cos > 0, cos = -1 from every start below 0. Near the end the
+    `selftraining_cosine` again and again, and the `gaussian_error` of each. With infinitely many points it
+    ends at cos = 1 from every start with cos > 0, at cos = -1 from every start below 0. Near the end the
     sine shrinks by g / (e + g) a round (at cos = 1): at once where the Gaussians lie apart, by a factor
     near sigma^2 / (1 + sigma^2) where they overlap much. With finitely many the error stops above the best,
     at `selftraining_limit`.
@@ -135,12 +135,13 @@ def selftraining_limit(sigma: float, dim_per_point: float = 0.0) -> float:
     Used in lesson 16.
     """
     sigma = number("sigma", sigma, 0, open="low")
-    if sigma >= selftraining_threshold(dim_per_point):
-        return 0.0
     if dim_per_point == 0:
         return 1.0
-    # A round lifts a small cosine and lowers 1: the ratio crosses 1 in between.
-    return float(brentq(lambda c: selftraining_cosine(c, sigma, dim_per_point) / c - 1, 1e-9, 1.0))
+
+    def growth(cosine: float) -> float:  # falls all the way from cos = 0 to 1, where it is below 0
+        return float(selftraining_cosine(cosine, sigma, dim_per_point)) / cosine - 1
+
+    return brentq(growth, 1e-9, 1.0) if growth(1e-9) > 0 else 0.0
 
 
 def selftraining_threshold(dim_per_point: float) -> float:
@@ -166,7 +167,8 @@ def selftraining_threshold(dim_per_point: float) -> float:
     ratio = number("dim_per_point", dim_per_point, 0)
     if ratio == 0:
         return np.inf
-    return float(1 / np.sqrt(np.sqrt(1 + np.pi / 2 * ratio) - 1))
+    spread = np.pi / 2 * ratio
+    return float(np.sqrt((np.sqrt(1 + spread) + 1) / spread))
 
 
 def selftraining_gap(cosine: ArrayLike, sigma: float, d: int, points: float = np.inf) -> np.ndarray:
