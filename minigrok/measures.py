@@ -352,6 +352,7 @@ def circuit_complexity(
     *,
     share: float = 0.1,
     draws: int = 10,
+    scaled: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Approximate local circuit complexity: how far the answers move if a layer loses some of its weights.
@@ -365,14 +366,18 @@ def circuit_complexity(
     scales of a normalisation are never cut.
 
     The thought behind it: answers that hang on many weights at once suffer from any cut, those of a small
-    circuit only where it hits the circuit. One trap: logits that are large move far under any cut, so the
-    number grows with the network's confidence, whatever its circuits are. Look at the size of the logits too.
+    circuit only where it hits the circuit. One trap: large logits move far under any cut, so the number
+    grows with the network's confidence, whatever its circuits are. Where the logits shrink as a run goes on,
+    it falls for that reason alone. `scaled` takes this out: it divides f and f_cut by the spread of f,
+
+        mean over samples of  the standard deviation of f(x) over the classes
 
     Args:
         model: x -> logits, of two classes or more; a module, which is left as it is.
         x: (N, ...), whatever the model takes.
         share: how much of a layer is cut, above 0 and at most 1.
         draws: number of random cuts of each layer. A draw is one run of the model on x.
+        scaled: whether to measure at logits of spread 1; the paper does not.
         generator: where the cuts come from; None is torch's own generator.
 
     Returns:
@@ -398,14 +403,16 @@ def circuit_complexity(
     if not 0 < share <= 1 or draws < 1:
         raise ValueError(f"expected a share in (0, 1] and at least one draw, got {share} and {draws}")
     layers = _layers(model)
-    log_p = _log_softmax(model(x), model)
+    logits = _logits(model, x)
+    spread = logits.std(dim=-1, correction=0).mean(dim=-1)[:, None, None].clamp(min=1e-300) if scaled else 1.0
+    log_p = (logits / spread).log_softmax(dim=-1)
     moved = torch.zeros_like(log_p[:, 0, 0])
     damaged = copy.deepcopy(model)
     for name, whole in layers.items():
         weight = damaged.get_parameter(name)
         for _ in range(draws):
             weight.copy_(_cut(whole, _count(model), share, generator))
-            log_q = _log_softmax(damaged(x), model)
+            log_q = (_logits(damaged, x) / spread).log_softmax(dim=-1)
             moved += (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean(dim=-1)
         weight.copy_(whole)
     return _one_or_each(moved / (len(layers) * draws), model)
@@ -429,16 +436,17 @@ def _layers(model: nn.Module) -> dict[str, Tensor]:
     return layers
 
 
-def _log_softmax(logits: Tensor, model: nn.Module) -> Tensor:
-    """(S, N, classes), with S = 1 for a single network."""
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    """(S, N, classes) float64, with S = 1 for a single network."""
+    logits = model(x)
     axes = 3 if isinstance(model, Ensemble) else 2
     if logits.dim() != axes or not logits.shape[-2] or logits.shape[-1] < 2:
         raise ValueError(
             "expected logits of at least one sample and two classes, (N, classes) or (S, N, classes) of an "
             f"Ensemble; the model returned shape {tuple(logits.shape)}"
         )
-    log_p = _to_float64(logits).log_softmax(dim=-1)
-    return log_p if isinstance(model, Ensemble) else log_p[None]
+    logits = _to_float64(logits)
+    return logits if isinstance(model, Ensemble) else logits[None]
 
 
 def _cut(weight: Tensor, count: int, share: float, generator: torch.Generator | None) -> Tensor:

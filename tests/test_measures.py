@@ -455,7 +455,10 @@ def test_a_network_of_zeros_has_nothing_to_lose():
         for p in model.parameters():
             p.zero_()
         model[2].bias.copy_(torch.tensor([3.0, -1.0]))  # the bias alone decides, and is never cut
-    assert measures.circuit_complexity(model, X) == 0
+    assert measures.circuit_complexity(model, X) == measures.circuit_complexity(model, X, scaled=True) == 0
+    with torch.no_grad():
+        model[2].bias.zero_()
+    assert measures.circuit_complexity(model, X, scaled=True) == 0  # no spread at all
 
 
 @settings(max_examples=20)
@@ -469,6 +472,24 @@ def test_what_the_network_computes_counts_and_not_how_it_is_scaled_inside(seed, 
         model[2].weight.div_(8)
     again = measures.circuit_complexity(model, X, share=share, draws=3, generator=generator(seed))
     assert again.item() == pytest.approx(found.item(), rel=1e-9, abs=1e-15)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.sampled_from([0.1, 0.5, 1.0]), st.floats(0.01, 100))
+def test_scaled_complexity_does_not_see_the_size_of_the_logits(seed, share, factor):
+    model = net(seed=seed)
+    options = {"share": share, "draws": 3}
+    found = measures.circuit_complexity(model, X, scaled=True, generator=generator(seed), **options)
+    spread = np.std(model(X).detach().numpy(), axis=1).mean()
+    with torch.no_grad():
+        for p in model[2].parameters():
+            p.mul_(factor)
+        again = measures.circuit_complexity(model, X, scaled=True, generator=generator(seed), **options)
+        for p in model[2].parameters():
+            p.div_(factor * spread)  # logits of spread 1: as if it were not asked for
+    by_hand = measures.circuit_complexity(model, X, generator=generator(seed), **options)
+    assert again.item() == pytest.approx(found.item(), rel=1e-9, abs=1e-15)
+    assert by_hand.item() == pytest.approx(found.item(), rel=1e-9, abs=1e-15)
 
 
 def test_the_order_of_the_units_does_not_count():
@@ -493,6 +514,9 @@ def test_each_network_of_an_ensemble_is_cut_by_itself(kind):
     expected = [measures.circuit_complexity(m, x, share=1).item() for m in singles]
     found = measures.circuit_complexity(many, x, share=1)
     assert found.shape == (3,) and found.tolist() == pytest.approx(expected, rel=1e-4)
+    expected = [measures.circuit_complexity(m, x, share=1, scaled=True).item() for m in singles]
+    found = measures.circuit_complexity(many, x, share=1, scaled=True)
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
     few = measures.circuit_complexity(many, x, share=0.3, draws=2, generator=generator())
     assert few[0] != few[2]  # one network twice, and other cuts
     with torch.no_grad():
