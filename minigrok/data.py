@@ -43,7 +43,7 @@ def disc_and_ring(n: int, *, seed: int = 0, gap: float = 0.2) -> tuple[Tensor, T
         >>> x.shape, y.bincount()
         (torch.Size([200, 2]), tensor([100, 100]))
 
-    Used in lessons 01, 02, 03, 11 and 12.
+    Used in lessons 01, 02, 03, 11, 12 and 16.
     """
     if not 0 <= gap < 0.8:
         raise ValueError(f"gap must be at least 0 and below 0.8, got {gap}")
@@ -198,7 +198,7 @@ def arithmetic(
         >>> len(x_train), len(x_test), bool((y_train == x_train.sum(1) % 59).all())
         (1392, 2089, True)
 
-    Used in lessons 04, 06, 07, 09 and 14.
+    Used in lessons 04, 06, 07, 09, 14 and 16.
     """
     if not 0 < fraction < 1:
         raise ValueError(
@@ -269,7 +269,7 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
         >>> x_train.shape, x_test.shape, y_train.bincount().tolist()
         (torch.Size([200, 64]), torch.Size([597, 64]), [20, 20, 20, 20, 20, 21, 20, 20, 19, 20])
 
-    Used in lessons 03, 08, 10, 11, 12 and 13, and in the recording of lesson 14.
+    Used in lessons 03, 08, 10, 11, 12, 13 and 16, and in the recording of lesson 14.
     """
     most = N_DIGITS - N_TEST_DIGITS
     n_train = most if n_train is None else n_train

@@ -43,7 +43,7 @@ def weight_norm(model: nn.Module) -> Tensor:
         >>> weight_norm(layer)
         tensor(2.)
 
-    Used in lessons 07, 09, 10 and 14, and in the recording of lesson 11.
+    Used in lessons 07, 09, 10, 14 and 16, and in the recording of lesson 11.
     """
     squares = sum(p.square().reshape(_count(model), -1).sum(dim=1) for p in _parameters(model))
     return _one_or_each(squares.sqrt(), model)
@@ -557,7 +557,7 @@ def key_frequencies(table: Tensor, n: int | None = None, *, share: float = 0.9, 
         >>> key_frequencies(table, share=0.99), key_frequencies(table, 1)
         ([2, 5], [5])
 
-    Used in lessons 06 and 09.
+    Used in lessons 06, 09 and 16.
     """
     power = _total(_power(table, dim))
     waves = power[1:]
@@ -1041,7 +1041,7 @@ def first_reached(
         >>> first_reached([0, 10, 100], [0.1, 0.5, 1.0], 0.95)
         100.0
 
-    Used in lessons 04, 06, 07, 09, 10 and 14.
+    Used in lessons 04, 06, 07, 09, 10, 14 and 16.
     """
     steps, values = _curves(steps, values)
     if math.isnan(level):
@@ -1096,7 +1096,7 @@ def turn(
         >>> turn(steps, [0.1, 0.1, 0.1, 0.9, 0.1, 0.1], (0, 20), least=0.1)
         array([160.,  inf])
 
-    Used in the recording of lesson 14.
+    Used in lesson 16, and in the recording of lesson 14.
     """
     steps, values = _curves(steps, values)
     on_plateau = (steps >= plateau[0]) & (steps <= plateau[1])

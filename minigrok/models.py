@@ -128,7 +128,7 @@ def pair_mlp(
         >>> model(torch.tensor([[3, 4], [58, 0]])).shape, sum(w.numel() for w in model.parameters())
         (torch.Size([2, 59]), 22656)
 
-    Used in lessons 04, 07, 09 and 14.
+    Used in lessons 04, 07, 09, 14 and 16.
     """
     _check_pairs(p, width, combine, dim)
     _check([p, width], activation, scale)

@@ -133,7 +133,7 @@ def load(path: str | os.PathLike) -> Recording:
         FileNotFoundError: no such file.
         ValueError: a file that is cut short, damaged, or not a recording of minigrok; it is left as it is.
 
-    Used in most lessons.
+    Used in lessons 06, 07, 09, 10, 11, 12, 13 and 14.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(

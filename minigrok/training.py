@@ -414,7 +414,7 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
         >>> classification_loss(torch.zeros(3, 5, 4), torch.arange(5) % 4, "squared_error")
         tensor([0.2500, 0.2500, 0.2500])
 
-    Used in lessons 02, 04, 07 and 09, and in the recording of lesson 14.
+    Used in lessons 02, 04, 07, 09 and 16, and in the recording of lesson 14.
     """
     _check_loss(loss)
     if loss == "cross_entropy" and logits.dim() == 2:
@@ -518,7 +518,7 @@ def padded(sets: Sequence[Batch]) -> Batch:
         (torch.Size([2, 2, 2]), tensor([[ 4, -1],
                 [ 1,  3]]))
 
-    Used in lesson 14.
+    Used in lessons 14 and 16.
     """
     pad = torch.nn.utils.rnn.pad_sequence
     return (
@@ -552,7 +552,7 @@ class EnsembleAdamW(torch.optim.AdamW):
         >>> w[:, 0].detach()  # the second: 1 - .1 - .1
         tensor([1.0000, 0.8000])
 
-    Used in lessons 07 and 14.
+    Used in lessons 07, 14 and 16.
     """
 
     def __init__(

@@ -1391,7 +1391,7 @@ def line_on_band(
         >>> ax.get_xscale(), ax.get_legend().get_texts()[0].get_text()
         ('log', '1/x')
 
-    Used in lessons 05 and 15.
+    Used in lessons 05, 15 and 16.
     """
     x, theory, samples = (np.asarray(values, dtype=float) for values in (x, theory, samples))
     if x.ndim != 1 or theory.shape != x.shape or samples.shape[1:] != x.shape:

@@ -94,7 +94,7 @@ def on_segment(model: nn.Module, a: Tensor, b: Tensor) -> Segment:
         >>> segment.breakpoints.tolist(), segment.neurons.tolist()
         ([0.25, 0.5, 0.75], [[0, 0], [0, 1], [1, 0]])
 
-    Used in lessons 01, 03, 08 and 10.
+    Used in lessons 01, 03, 08, 10, 15 and 16.
     """
     network = _network_for(model, a, b)
     a, b = (network.check_input(x.detach()[None]) for x in (a, b))
