@@ -209,7 +209,7 @@ def test_effective_ranks(spectrum, ridge, data):
     r, big_r = (theory.effective_rank(spectrum, k, ridge, order=order) for order in (1, 2))
     assert np.isclose(r, (ridge + sum(tail)) / max(tail))
     assert np.isclose(big_r, (ridge + sum(tail)) ** 2 / sum(v * v for v in tail))
-    if ridge == 0:  # Bartlett et al. 2020, lemma 5
+    if ridge == 0:  # Bartlett et al. 2020
         assert 1 - 1e-9 <= r <= big_r * (1 + 1e-9) <= r**2 * (1 + 1e-8) and r <= len(tail) * (1 + 1e-9)
 
 

@@ -157,8 +157,8 @@ def ridge_risk(
     Without ridge (0, or the limit to it): p < n has kappa = 0, bias 0 and variance noise^2 p / (n - p); p > n
     interpolates, kappa > 0; p = n has bias 0 and infinite variance.
 
-    How close: to a share of some 1 / n of the value, more beside the edge or p = n. For p < n without ridge
-    the exact mean is known, noise^2 p / (n - p - 1), and shows the size of what is left out.
+    How close: a sample's mean differs by a few n-ths of the value, by more beside the edge or p = n. For
+    p < n without ridge it is known exactly, noise^2 p / (n - p - 1), and shows the size of what is left out.
 
     Args:
         spectrum: (p,), the eigenvalues l of the covariance, in the order of theta; zeros are allowed.
@@ -214,8 +214,8 @@ def best_ridge(spectrum: ArrayLike, theta: ArrayLike, n: int, noise: float = 0.0
     Raises:
         ValueError: theta is 0 wherever the spectrum is not: no ridge is large enough then.
 
-    Source: that it can be negative is the third result of Tsigler & Bartlett 2020 (arXiv 2009.14286), seen
-    before by Kobak, Lomond & Sanchez 2020; the minimisation is numerical.
+    Source: that it can be negative is in Tsigler & Bartlett 2020 (arXiv 2009.14286), and before that in
+    Kobak, Lomond & Sanchez 2020; the minimisation is numerical.
 
     Example:
         >>> spectrum, theta = np.repeat([20.0, 0.1], [10, 5000]), np.repeat([1.0, 0.0], [10, 5000])
