@@ -404,7 +404,8 @@ def circuit_complexity(
         raise ValueError(f"expected a share in (0, 1] and at least one draw, got {share} and {draws}")
     layers = _layers(model)
     logits = _logits(model, x)
-    spread = logits.std(dim=-1, correction=0).mean(dim=-1)[:, None, None].clamp(min=1e-300) if scaled else 1.0
+    spread = logits.std(dim=-1, correction=0).mean(dim=-1)[:, None, None]
+    spread = spread.where((spread != 0) & scaled, 1.0)
     log_p = (logits / spread).log_softmax(dim=-1)
     moved = torch.zeros_like(log_p[:, 0, 0])
     damaged = copy.deepcopy(model)
