@@ -203,7 +203,7 @@ def test_the_names_of_local_complexity_are_its_arguments():
         assert f"`{name}`" in text and name in arguments
 
 
-@pytest.mark.parametrize("module", ["geometry", "grokking", "robustness", "specifications"])
+@pytest.mark.parametrize("module", ["geometry", "grokking", "robustness", "specifications", "neighbours"])
 def test_the_minutes_on_the_teachers_page_are_the_lessons(module):
     lessons = [nbformat.read(path, as_version=4).metadata.minigrok for path in LESSONS]
     minutes = [lesson.minutes for lesson in lessons if lesson.module == module]
