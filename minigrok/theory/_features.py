@@ -57,8 +57,6 @@ def relu_spectrum(d: int, degrees: int = _DEGREES) -> ReluSpectrum:
         >>> spectrum = relu_spectrum(50, degrees=3)
         >>> (spectrum.values * spectrum.counts).round(3).tolist(), round(spectrum.rest, 3)
         ([0.161, 0.25, 0.079, 0.0], 0.011)
-
-    Used in lesson 15.
     """
     number("d", d, 2)
     number("degrees", degrees, 1)
@@ -149,7 +147,7 @@ def features_risk(
         >>> features_risk([20, 90, 100, 110, 1000], n=100, d=50, noise=0.5).total.round(2).tolist()
         [0.99, 4.76, inf, 4.92, 0.25]
 
-    Used in lesson 15.
+    Used in lessons 15 and 16.
     """
     number("n", n, 1)
     number("ridge", ridge, 0)

@@ -178,7 +178,7 @@ def ridge_risk(
         >>> ridge_risk(spectrum, theta, n=50, ridge=[-350, 0, 1000], noise=0.5).total.round(1).tolist()
         [5.2, 28.8, 78.9]
 
-    Used in lesson 15.
+    Used in lessons 15 and 16.
     """
     spectrum, theta = _check(spectrum, theta, n, noise)
     lowest = _lowest_kappa(spectrum, n)
@@ -270,8 +270,6 @@ def ridge_bounds(
         >>> spectrum, theta = np.repeat([20.0, 0.1], [10, 5000]), np.repeat([1.0, 0.0], [10, 5000])
         >>> ridge_bounds(spectrum, theta, n=50, noise=0.5).k
         10
-
-    Used in lesson 15.
     """
     spectrum, theta = _check(spectrum, theta, n, noise)
     if not b > 0:

@@ -76,7 +76,7 @@ def selftraining_cosine(cosine: ArrayLike, sigma: float, dim_per_point: float = 
         >>> float(selftraining_cosine(0.5, sigma=0.6).round(4))
         0.9338
 
-    Used in lesson 16.
+    Used in lesson 16, through `selftraining_error`.
     """
     along, across = _student(cosine, sigma)
     noise = sigma**2 * number("dim_per_point", dim_per_point, 0)
@@ -131,8 +131,6 @@ def selftraining_limit(sigma: float, dim_per_point: float = 0.0) -> float:
     Example:
         >>> round(selftraining_limit(0.6, 0.05), 3), selftraining_limit(3.0, 0.5)
         (0.991, 0.0)
-
-    Used in lesson 16.
     """
     sigma = number("sigma", sigma, 0, open="low")
     if dim_per_point == 0:
@@ -241,8 +239,6 @@ def mean_selftraining_error(
     Example:
         >>> mean_selftraining_error(labels=10, d=2, sigma=1.0, rounds=3).round(4).tolist()
         [0.1734, 0.1628, 0.16, 0.1594]
-
-    Used in lesson 16.
     """
     number("labels", labels, 1)
     number("d", d, 2)

@@ -58,7 +58,7 @@ def transport_cost(cost: ArrayLike) -> float:
         >>> transport_cost([[0.0, 1.0], [1.0, 0.0]])
         0.0
 
-    Used in lesson 16.
+    Used in lesson 16, through `transport_bound`.
     """
     cost = np.asarray(cost, dtype=np.float64)
     if cost.ndim != 2 or not cost.size or not np.isfinite(cost).all():
