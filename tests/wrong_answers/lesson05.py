@@ -62,6 +62,9 @@ WRONG = {
         ("one dimension too many", "from math import comb\n\ndef one_side(n, d):\n"
          "    return 2 * sum(comb(n - 1, k) for k in range(d)) if d == 1 else "
          "2 * sum(comb(n - 1, k) for k in range(d + 1))", r"one_side\(3, 2\) is not 8"),
+        ("again and again", "def one_side(n, d):\n"
+         "    return 2 if min(n, d) == 1 else one_side(n - 1, d) + one_side(n - 1, d - 1)",
+         r"takes long.*Keep the results for n - 1 in a row"),
         ("the probability", "def one_side(n, d):\n    return float(theory.separable_probability(n, d))",
          r"in 2 of the ways|should be a whole number"),
         ("one point less", "from math import comb\n\ndef one_side(n, d):\n"
