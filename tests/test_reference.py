@@ -212,3 +212,14 @@ def test_a_source_link_names_the_lines(extension):
     path, first, last = re.fullmatch(r".*/blob/main/(\S+)#L(\d+)-L(\d+)", link).groups()
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()[int(first) - 1 : int(last)]
     assert "def layers(self)" in "\n".join(lines) and "def units(self)" not in "\n".join(lines)
+
+
+def test_a_long_signature_is_no_list_inside_a_term(extension):
+    term = '<dt class="sig sig-object py" id="f">f(<dl>\n<dd>x,</dd>\n</dl>\n)</dt>'
+    context = {"body": f"<dl>{term}<dd>What f does.</dd></dl>"}
+    extension.mend_signatures(None, "page", "page.html", context, None)
+    assert (
+        context["body"].startswith('<dl><dt class="sig') and "<dd>What f does.</dd></dl>" in context["body"]
+    )
+    inside = context["body"].split("</dt>")[0]
+    assert "<dd>" not in inside and inside.count("<span") == inside.count("</span>") == 2

@@ -324,6 +324,17 @@ def source_of(domain: str, info: dict[str, str]) -> str | None:
     return f"{REPOSITORY}{path}#L{start}-L{start + len(lines) - 1}"
 
 
+def mend_signatures(app, pagename, templatename, context, doctree) -> None:
+    """Sphinx puts the parameters of a long signature into a list that HTML does not allow inside a term."""
+    lines = {"<dl>": '<span class="sig-lines">', "<dd>": '<span class="sig-line">',
+             "</dl>": "</span>", "</dd>": "</span>"}  # fmt: skip
+
+    def mended(term: re.Match) -> str:
+        return re.sub("</?d[ld]>", lambda tag: lines[tag[0]], term[0])
+
+    context["body"] = re.sub(r'<dt class="sig .*?</dt>', mended, context.get("body", ""), flags=re.DOTALL)
+
+
 def set_source_links(app, config) -> None:
     config.linkcode_resolve = source_of
 
@@ -339,4 +350,5 @@ def setup(app) -> dict:
     app.connect("object-description-transform", short_prefix)
     app.connect("missing-reference", without_private)
     app.connect("doctree-resolved", link_lessons)
+    app.connect("html-page-context", mend_signatures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
