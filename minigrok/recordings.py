@@ -53,15 +53,26 @@ class Recording:
         Example:
             >>> facts = {"device": "a laptop", "date": "2026-11-20T10:00:00+00:00", "seconds": 721.4}
             >>> Recording({}, facts | {"seed": [0, 1, 2], "command": "python experiments/toy.py"}).cite()
-            'Recorded on a laptop on 2026-11-20 in 12 min with seeds 0, 1, 2 by `python experiments/toy.py`.'
+            'Recorded on a laptop on 2026-11-20 in 12 min with seeds 0 to 2 by `python experiments/toy.py`.'
         """
         facts = self.provenance
         seconds, seed = facts["seconds"], facts["seed"]
         time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         time = time if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-        seeds = f"seeds {', '.join(map(str, seed))}" if isinstance(seed, list) else f"seed {seed}"
+        seeds = f"seeds {_spans(seed)}" if isinstance(seed, list) else f"seed {seed}"
         where, day, command = facts["device"], facts["date"][:10], facts["command"]
         return f"Recorded on {where} on {day} in {time} with {seeds} by `{command}`."
+
+
+def _spans(numbers: list[int]) -> str:
+    """0, 1, 2, 5 as "0 to 2, 5"."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(f"{s[0]} to {s[-1]}" if len(s) > 2 else ", ".join(map(str, s)) for s in spans)
 
 
 def save(

@@ -189,3 +189,17 @@ def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         recordings.save(path, {"x": 2.0}, **FACTS)
     assert os.listdir(path.parent) == ["a.npz"] and recordings.load(path)["x"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ([0], "seeds 0 by"),
+        ([0, 1], "seeds 0, 1 by"),
+        (list(range(30)), "seeds 0 to 29 by"),
+        ([7, 2, 0, 1, 8], "seeds 0 to 2, 7, 8 by"),
+    ],
+)
+def test_many_seeds_are_told_as_a_range(seeds, told):
+    facts = {"device": "a laptop", "date": "2026-11-20", "seconds": 1.0, "seed": seeds, "command": "run"}
+    assert told in recordings.Recording({}, facts).cite()
