@@ -55,7 +55,7 @@ def simultaneous_band(samples: np.ndarray, level: float = 0.95) -> Band:
         >>> low.round(2), high.round(2)
         (array([-1.58, 10.  ]), array([ 5.58, 10.  ]))
 
-    Used in lessons 05 and 15.
+    Used in lessons 05, 15 and 16.
     """
     level = number("level", level, 0, 1, open="low high")
     samples = np.asarray(samples, dtype=np.float64)

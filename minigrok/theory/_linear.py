@@ -66,8 +66,6 @@ def marchenko_pastur_edges(ratio: float) -> tuple[float, float]:
     Example:
         >>> marchenko_pastur_edges(0.25)
         (0.25, 2.25)
-
-    Used in lesson 05.
     """
     root = math.sqrt(_ratio(ratio))
     return (1 - root) ** 2, (1 + root) ** 2
@@ -96,8 +94,6 @@ def marchenko_pastur(nu: np.ndarray, ratio: float) -> np.ndarray:
     Example:
         >>> marchenko_pastur([0.1, 1.0, 9.0], ratio=0.25).round(3)
         array([0.   , 0.616, 0.   ])
-
-    Used in lesson 05.
     """
     low, high = marchenko_pastur_edges(ratio)
     nu = numbers("nu", nu)
@@ -148,7 +144,7 @@ def linear_losses(t: np.ndarray, ratio: float, eta: float, *, discrete: bool = F
         >>> linear_losses(1e6, ratio=2.0, eta=0.01).test.round(3)  # half of all directions were never seen
         np.float64(0.5)
 
-    Used in lesson 05.
+    Used in lessons 05 and 16.
     """
     t = numbers("t", t, 0)
     eta = number("eta", eta, 0, open="low")

@@ -146,7 +146,7 @@ def grokking_probability(n: int, eps: np.ndarray, l1: float = 0.0, l2: float = 0
         >>> grokking_probability(2, 0.4).round(4), grokking_probability(20, 0.4).round(4)
         (np.float64(0.6366), np.float64(0.9869))
 
-    Used in lesson 05.
+    Used in lessons 05 and 16.
     """
     if np.ndim(n) != 0 or n != int(n) or n < 1:
         raise ValueError(f"n must be one whole number of examples of each class, at least 1; got {n}")

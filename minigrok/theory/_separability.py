@@ -62,7 +62,7 @@ def separable_probability(n: np.ndarray, d: np.ndarray) -> np.ndarray:
         >>> separable_probability(40, [16, 20, 24, 40]).round(3)
         array([0.1, 0.5, 0.9, 1. ])
 
-    Used in lesson 05.
+    Used in lessons 05 and 16.
     """
     n, d = _whole("n", n), _whole("d", d)
     return np.where(n <= d, 1.0, betainc(np.maximum(n - d, 1), d, 0.5))[()]
@@ -262,8 +262,6 @@ def two_point_bias(t: np.ndarray, lam: float, sigma: float = 1.0) -> np.ndarray:
     Example:
         >>> two_point_bias(1e9, 0.4).round(3), two_point_flow(1e9, 0.4).bias.round(3)
         (np.float64(-20.481), np.float64(-20.481))
-
-    Used in lesson 05.
     """
     t, x = numbers("t", t, 0, open="low"), _points(lam, sigma)
     if lam > 0.5:
