@@ -1,5 +1,6 @@
 """The reference holds every public name, and leads to lessons that exist. Nothing is built here."""
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -18,6 +19,7 @@ import minigrok.course
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
+_LESSONS_ARE = 17  # a private default, for a test below
 # For those who write lessons, not for those who use the library; instructor.md gives the commands.
 OF_THE_COURSE = {"cells", "citations", "editions", "exercises", "frame", "sync"}
 
@@ -202,9 +204,32 @@ def test_a_word_in_backticks_leads_to_its_neighbour_first(extension):
     assert find("trace", "minigrok.networks.Network", known) == "minigrok.networks.trace"
     assert find("walk", "minigrok.networks.Network.linearise", known) == "minigrok.networks.Network.walk"
     assert find("networks.trace", "minigrok.naps.mine", known) == "minigrok.networks.trace"
+    assert find("Ensemble", "minigrok.measures.gram", known) == "minigrok.training.Ensemble"
     assert find("minigrok.verify", "minigrok", known) == "minigrok.verify"
     assert find("trace", "minigrok.networks.trace", known) is None  # not to itself
     assert find("no_such_name", "minigrok.naps.mine", known) is None
+
+
+def test_a_private_default_is_shown_as_its_value(extension):
+    def f(n=_LESSONS_ARE): ...
+
+    shown = extension.without_private_defaults(None, "function", "f", f, {}, "(n: int = _LESSONS_ARE)", "int")
+    assert shown == ("(n: int = 17)", "int")
+
+
+def test_every_private_default_has_a_value_to_show(extension):
+    for module in map(importlib.import_module, extension.MODULES):
+        functions = {n: f for n, f in extension.public(module).items() if inspect.isfunction(f)}
+        for name, function in functions.items():
+            (made,) = ast.parse(inspect.getsource(inspect.unwrap(function))).body
+            defaults = [
+                d.id for d in [*made.args.defaults, *made.args.kw_defaults] if isinstance(d, ast.Name)
+            ]
+            for default in [d for d in defaults if d.startswith("_")]:
+                shown, _ = extension.without_private_defaults(
+                    "", "", name, function, {}, f"(x = {default})", ""
+                )
+                assert default not in shown and " at 0x" not in shown, f"{module.__name__}.{name}{shown}"
 
 
 def test_a_source_link_names_the_lines(extension):

@@ -101,6 +101,8 @@ def places(env) -> dict[str, list[tuple[str, str]]]:
     order = {doc: i for i, doc in enumerate(env.toctree_includes.get(env.config.master_doc, []))}
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for doc, entries in env.get_domain("index").entries.items():
+        if doc.startswith("book/reference"):    # the names of the library have an index of their own
+            continue
         for _, text, anchor, *_ in entries:
             found[text.replace("; ", ", ")].setdefault(doc, anchor)
 

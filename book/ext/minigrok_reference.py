@@ -255,7 +255,17 @@ def find_target(word: str, where: str, known: frozenset[str]) -> str | None:
     parts = where.split(".")
     places = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
     candidates = [f"{place}.{word}" for place in places] + [word]
+    if word[0].isupper():  # a class is known everywhere by its bare name
+        alike = [full for full in known if full.endswith(f".{word}")]
+        candidates += alike if len(alike) == 1 else []
     return next((full for full in candidates if full in known and full != where), None)
+
+
+def without_private_defaults(app, what, name, value, options, signature, returns):
+    """Where a default is a private constant show its value: `_DEGREES` says nothing to a reader."""
+    names = getattr(inspect.unwrap(value), "__globals__", {})
+    shown = re.sub(r"(?<== )_\w+", lambda word: repr(names.get(word[0], word[0])), signature or "")
+    return (shown, returns) if signature else None
 
 
 # --- links -------------------------------------------------------------------------------------------------
@@ -347,6 +357,7 @@ def setup(app) -> dict:
     app.add_directive("all-names", AllNames)
     app.connect("config-inited", set_source_links)
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-process-signature", without_private_defaults)
     app.connect("object-description-transform", short_prefix)
     app.connect("missing-reference", without_private)
     app.connect("doctree-resolved", link_lessons)
