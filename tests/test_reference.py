@@ -13,6 +13,8 @@ import docutils.core
 import docutils.nodes
 import pytest
 import yaml
+from numpy.typing import ArrayLike
+from sphinx.util.inspect import stringify_signature
 
 import minigrok
 import minigrok.course
@@ -213,8 +215,17 @@ def test_a_word_in_backticks_leads_to_its_neighbour_first(extension):
 def test_a_private_default_is_shown_as_its_value(extension):
     def f(n=_LESSONS_ARE): ...
 
-    shown = extension.without_private_defaults(None, "function", "f", f, {}, "(n: int = _LESSONS_ARE)", "int")
+    shown = extension.readable(None, "function", "f", f, {}, "(n: int = _LESSONS_ARE)", "int")
     assert shown == ("(n: int = 17)", "int")
+
+
+def test_array_like_is_shown_by_its_name(extension):
+    def f(x: ArrayLike, n: int = 2): ...
+
+    text = stringify_signature(inspect.signature(f), unqualified_typehints=True)
+    assert "Sequence" in text
+    shown, _ = extension.readable(None, "function", "f", f, {}, text, "")
+    assert shown == "(x: ~numpy.typing.ArrayLike, n: int = 2)"
 
 
 def test_every_private_default_has_a_value_to_show(extension):
@@ -226,9 +237,7 @@ def test_every_private_default_has_a_value_to_show(extension):
                 d.id for d in [*made.args.defaults, *made.args.kw_defaults] if isinstance(d, ast.Name)
             ]
             for default in [d for d in defaults if d.startswith("_")]:
-                shown, _ = extension.without_private_defaults(
-                    "", "", name, function, {}, f"(x = {default})", ""
-                )
+                shown, _ = extension.readable("", "", name, function, {}, f"(x = {default})", "")
                 assert default not in shown and " at 0x" not in shown, f"{module.__name__}.{name}{shown}"
 
 

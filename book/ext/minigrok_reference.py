@@ -14,7 +14,9 @@ from types import ModuleType
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from numpy.typing import ArrayLike
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import stringify_annotation
 
 MODULES = (
     "minigrok.networks",
@@ -261,11 +263,16 @@ def find_target(word: str, where: str, known: frozenset[str]) -> str | None:
     return next((full for full in candidates if full in known and full != where), None)
 
 
-def without_private_defaults(app, what, name, value, options, signature, returns):
-    """Where a default is a private constant show its value: `_DEGREES` says nothing to a reader."""
+ARRAY_LIKE = stringify_annotation(ArrayLike, "smart")  # three lines of unions of private types
+
+
+def readable(app, what, name, value, options, signature, returns):
+    """Show a private default by its value, for `_DEGREES` says nothing, and ArrayLike by its name."""
+    if signature is None:
+        return None
     names = getattr(inspect.unwrap(value), "__globals__", {})
-    shown = re.sub(r"(?<== )_\w+", lambda word: repr(names.get(word[0], word[0])), signature or "")
-    return (shown, returns) if signature else None
+    shown = re.sub(r"(?<== )_\w+", lambda word: repr(names.get(word[0], word[0])), signature)
+    return shown.replace(ARRAY_LIKE, "~numpy.typing.ArrayLike"), returns
 
 
 # --- links -------------------------------------------------------------------------------------------------
@@ -357,7 +364,7 @@ def setup(app) -> dict:
     app.add_directive("all-names", AllNames)
     app.connect("config-inited", set_source_links)
     app.connect("autodoc-process-docstring", rewrite)
-    app.connect("autodoc-process-signature", without_private_defaults)
+    app.connect("autodoc-process-signature", readable)
     app.connect("object-description-transform", short_prefix)
     app.connect("missing-reference", without_private)
     app.connect("doctree-resolved", link_lessons)
