@@ -176,6 +176,18 @@ def test_an_indented_formula_is_kept_as_it_is(extension):
     assert "formula" in block["classes"]
 
 
+def test_columns_of_a_module_become_a_list_with_links(extension):
+    words = (
+        "Proofs.\n\n    prove      the label wins,\n               everywhere\n    two words  ask\n\nLast."
+    )
+    known = {"prove": "m.prove", "ask": "m.ask"}
+    text = extension.listed(words, set(known))
+    assert text == "Proofs.\n\n- `prove`: the label wins, always\n- two words: `ask`\n\nLast."
+    doc = tree(extension.to_rst(text, known.get))
+    assert len(list(doc.findall(docutils.nodes.list_item))) == 2
+    assert ":py:obj:`prove <m.prove>`" in extension.to_rst(text, known.get)
+
+
 def test_each_parameter_is_an_item_with_its_name_in_bold(extension):
     doc = tree(
         extension.to_rst("One.\n\nArgs:\n    x, y: (N, d), as `f` takes\n        them.\n    **look: kept.\n")

@@ -168,8 +168,24 @@ SECTIONS = {
 
 def rewrite(app, what, name, value, options, lines) -> None:
     """Turn a docstring of minigrok into reStructuredText, in place."""
-    known = targets()
-    lines[:] = to_rst("\n".join(lines), lambda word: find_target(word, name, known)).split("\n") + [""]
+
+    def target(word: str) -> str | None:
+        return find_target(word, name, targets())
+
+    docstring = "\n".join(lines)
+    if what == "module":
+        docstring = listed(docstring, {full.removeprefix(f"{name}.") for full in targets()})
+    lines[:] = to_rst(docstring, target).split("\n") + [""]
+
+
+def listed(docstring: str, names: set[str]) -> str:
+    """The columns in a module's docstring, names and what they are, as a list with links."""
+
+    def item(row: re.Match) -> str:
+        text = f"- {row[1]}: {' '.join(row[2].split())}"
+        return re.sub(r"\w+", lambda word: f"`{word[0]}`" if word[0] in names else word[0], text)
+
+    return re.sub(r"(?m)^ {4}(\S.*?) {2,}(.*(?:\n {8,}.*)*)", item, docstring)
 
 
 def to_rst(docstring: str, target=lambda word: None) -> str:
