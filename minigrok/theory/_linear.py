@@ -66,6 +66,8 @@ def marchenko_pastur_edges(ratio: float) -> tuple[float, float]:
     Example:
         >>> marchenko_pastur_edges(0.25)
         (0.25, 2.25)
+
+    Used in lesson 05.
     """
     root = math.sqrt(_ratio(ratio))
     return (1 - root) ** 2, (1 + root) ** 2
@@ -94,6 +96,8 @@ def marchenko_pastur(nu: np.ndarray, ratio: float) -> np.ndarray:
     Example:
         >>> marchenko_pastur([0.1, 1.0, 9.0], ratio=0.25).round(3)
         array([0.   , 0.616, 0.   ])
+
+    Used in lesson 05.
     """
     low, high = marchenko_pastur_edges(ratio)
     nu = numbers("nu", nu)

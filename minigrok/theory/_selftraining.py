@@ -131,6 +131,8 @@ def selftraining_limit(sigma: float, dim_per_point: float = 0.0) -> float:
     Example:
         >>> round(selftraining_limit(0.6, 0.05), 3), selftraining_limit(3.0, 0.5)
         (0.991, 0.0)
+
+    Used in lesson 16.
     """
     sigma = number("sigma", sigma, 0, open="low")
     if dim_per_point == 0:
@@ -239,6 +241,8 @@ def mean_selftraining_error(
     Example:
         >>> mean_selftraining_error(labels=10, d=2, sigma=1.0, rounds=3).round(4).tolist()
         [0.1734, 0.1628, 0.16, 0.1594]
+
+    Used in lesson 16.
     """
     number("labels", labels, 1)
     number("d", d, 2)

@@ -262,6 +262,8 @@ def two_point_bias(t: np.ndarray, lam: float, sigma: float = 1.0) -> np.ndarray:
     Example:
         >>> two_point_bias(1e9, 0.4).round(3), two_point_flow(1e9, 0.4).bias.round(3)
         (np.float64(-20.481), np.float64(-20.481))
+
+    Used in lesson 05.
     """
     t, x = numbers("t", t, 0, open="low"), _points(lam, sigma)
     if lam > 0.5:
