@@ -50,6 +50,11 @@ WRONG = {
         ("the time of the test", "ratio, eps, eta = check.task_eps(seed=CLASS_SEED)\n"
          "delay_of_mine = theory.linear_delay(ratio, eps / 100, eta).test",
          r"take off the time of the train accuracy"),
+        ("the ratio", "ratio, eps, eta = check.task_eps(seed=CLASS_SEED)\n"
+         "one, two = (theory.linear_delay(ratio, e, eta).delay for e in (eps, eps / 100))\n"
+         "delay_of_mine = two / one", r"how many times longer: give the steps"),
+        ("a tenth", "ratio, eps, eta = check.task_eps(seed=CLASS_SEED)\n"
+         "delay_of_mine = theory.linear_delay(ratio, eps / 10, eta).delay", r"the card says a hundredth"),
         ("a record", "ratio, eps, eta = check.task_eps(seed=CLASS_SEED)\n"
          "delay_of_mine = theory.linear_delay(ratio, eps / 100, eta)", r"should hold real numbers"),
     ],
@@ -72,23 +77,27 @@ WRONG = {
          r"on one side however you flip them"),
     ],
     "05-unlearn": [
-        ("without A", "def unlearning_time(lam, accuracy):\n"
-         "    weight = -np.log(1 - 2 * lam) / (2 * (1 - lam))\n"
+        ("without A", "def unlearning_time(lam, accuracy, q):\n"
+         "    weight = np.log(q / (1 - q) / (1 - 2 * lam)) / (2 * (1 - lam))\n"
          "    return np.exp(ndtri(accuracy) * weight)", r"divide by A$"),
-        ("two-sided", "def unlearning_time(lam, accuracy):\n"
-         "    weight = -np.log(1 - 2 * lam) / (2 * (1 - lam))\n"
-         "    A = (np.exp(-weight) + np.exp((1 - 2 * lam) * weight)) / 2\n"
+        ("two-sided", "def unlearning_time(lam, accuracy, q):\n"
+         "    weight = np.log(q / (1 - q) / (1 - 2 * lam)) / (2 * (1 - lam))\n"
+         "    A = q * np.exp(-weight) + (1 - q) * np.exp((1 - 2 * lam) * weight)\n"
          "    return np.exp(ndtri((1 + accuracy) / 2) * weight) / A", r"on one side only"),
-        ("the sum for A", "def unlearning_time(lam, accuracy):\n"
+        ("the lesson's formula", "def unlearning_time(lam, accuracy, q):\n"
          "    weight = -np.log(1 - 2 * lam) / (2 * (1 - lam))\n"
-         "    A = np.exp(-weight) + np.exp((1 - 2 * lam) * weight)\n"
-         "    return np.exp(ndtri(accuracy) * weight) / A", r"the half is missing"),
-        ("the distance forgotten", "def unlearning_time(lam, accuracy):\n"
-         "    weight = -np.log(1 - 2 * lam)\n"
          "    A = (np.exp(-weight) + np.exp((1 - 2 * lam) * weight)) / 2\n"
-         "    return np.exp(ndtri(accuracy) * weight) / A", r"over the distance"),
-        ("the bias", "def unlearning_time(lam, accuracy):\n"
-         "    return -ndtri(accuracy) * np.log(1 - 2 * lam) / (2 * (1 - lam))",
+         "    return np.exp(ndtri(accuracy) * weight) / A", r"the shares q and 1 - q are missing"),
+        ("the sum for A", "def unlearning_time(lam, accuracy, q):\n"
+         "    weight = np.log(q / (1 - q) / (1 - 2 * lam)) / (2 * (1 - lam))\n"
+         "    A = 2 * q * np.exp(-weight) + 2 * (1 - q) * np.exp((1 - 2 * lam) * weight)\n"
+         "    return np.exp(ndtri(accuracy) * weight) / A", r"A has the shares q and 1 - q as they are"),
+        ("shares exchanged", "def unlearning_time(lam, accuracy, q):\n"
+         "    weight = np.log((1 - q) / q / (1 - 2 * lam)) / (2 * (1 - lam))\n"
+         "    A = (1 - q) * np.exp(-weight) + q * np.exp((1 - 2 * lam) * weight)\n"
+         "    return np.exp(ndtri(accuracy) * abs(weight)) / A", r"q is the share of the left point"),
+        ("the bias", "def unlearning_time(lam, accuracy, q):\n"
+         "    return ndtri(accuracy) * np.log(q / (1 - q) / (1 - 2 * lam)) / (2 * (1 - lam))",
          r"the bias, not yet the time"),
     ],
     "05-confound": [
@@ -106,6 +115,10 @@ WRONG = {
         ("no penalty", "def share_right(pos, neg, place, eps, l1):\n"
          "    mean = (pos.mean(axis=1) + neg.mean(axis=1)) / 2\n"
          "    return np.mean(np.abs(mean - place) < eps)", r"the penalty is missing"),
+        ("not halved", "def share_right(pos, neg, place, eps, l1):\n"
+         "    mean = pos.mean(axis=1) + neg.mean(axis=1)\n"
+         "    rest = np.sign(mean) * np.maximum(np.abs(mean) - l1, 0)\n"
+         "    return np.mean(np.abs(rest - place) < eps)", r"add the means of both classes and halve"),
         ("always down", "def share_right(pos, neg, place, eps, l1):\n"
          "    mean = (pos.mean(axis=1) + neg.mean(axis=1)) / 2\n"
          "    return np.mean(np.abs(mean - l1 - place) < eps)", r"a negative mean moves up"),

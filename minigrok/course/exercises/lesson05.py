@@ -41,12 +41,14 @@ def losses(function: Callable) -> None:
             @ gap2,
             "the gradient of a square has a factor 2": slow @ gap2,
             "that is the train loss": due_train,
+            "the loss is the mean square, without a half": due_test / 2,
             "that is the mean over the directions: add them up": due_test / d,
         }
         expect_close(test, due_test, "the test loss", mistakes=mistakes)
         mistakes = {
             "that is the test loss: on the examples each direction counts with its eigenvalue": due_test,
             "the gap shrinks by that factor at each step, but the loss has its square": once @ (nu * gap2),
+            "the loss is the mean square, without a half": due_train / 2,
             "the eigenvalue counts once, not squared": once**2 @ (nu**2 * gap2),
             "that is the mean over the directions: add them up": due_train / d,
         }
@@ -83,7 +85,8 @@ def separable(function: Callable) -> None:
             if yes and call(function, x[:, :1] * 0 + np.abs(x)):
                 raise ExerciseError(
                     f"{case} lie on one side and you say they do not, although you see it where all "
-                    "coordinates are positive: may your w have negative entries? linprog starts at 0"
+                    "coordinates are positive: may your w have negative entries? linprog starts at 0. "
+                    "Or do you try one direction only?"
                 )
             if yes:
                 raise ExerciseError(
@@ -113,13 +116,17 @@ def _points(n: int, d: int, yes: bool, seed: int) -> np.ndarray:
 def smaller_eps(answer: object, *, seed: int = 0) -> None:
     """The delay for eps / 100, with the class's ratio."""
     ratio, eps, eta = task_eps(seed=seed)
-    new, old = _delay(ratio, eps / 100, eta), _delay(ratio, eps, eta)
+    new, old, tenth, larger = (_delay(ratio, eps * factor, eta) for factor in (0.01, 1, 0.1, 100))
     got = expect_number(answer, "delay_of_mine")
     mistakes = {
         "that is the delay for the old eps": old[1] - old[0],
         "that is when the test accuracy arrives: take off the time of the train accuracy": new[1],
         "that is when the train accuracy arrives": new[0],
         "that is the limit for eps = 0": -np.log(1 - ratio**0.5) / (2 * eta * (1 - ratio**0.5) ** 2),
+        "that is how many times longer: give the steps": (new[1] - new[0]) / (old[1] - old[0]),
+        "that is by how much it grew: give the whole delay": (new[1] - new[0]) - (old[1] - old[0]),
+        "that is for a tenth of eps, the card says a hundredth": tenth[1] - tenth[0],
+        "that is for a larger eps": larger[1] - larger[0],
         "the delay does not grow like 1 / eps": 100 * (old[1] - old[0]),
         "the delay does not grow like one over the root of eps": 10 * (old[1] - old[0]),
     }
@@ -210,32 +217,37 @@ def _cells(n: int, d: int) -> int:
 
 
 def unlearning_time(function: Callable) -> None:
-    """`unlearning_time(lam, accuracy)`: the late-time formula of the two-point model at sigma = 1."""
-    for lam, accuracy in [(0.2, 0.95), (0.4, 0.9), (0.45, 0.99), (0.49, 0.95)]:
-        got = expect_number(call(function, lam, accuracy), "the time")
-        near = 1 - 2 * lam
-
-        def slope(weight: float, near: float = near) -> float:
-            return 0.5 * (np.exp(-weight) + np.exp(weight * near))
-
-        rest = minimize_scalar(slope, bounds=(0, 50), method="bounded", options={"xatol": 1e-10})
-        bias = ndtri(accuracy) * rest.x
+    """`unlearning_time(lam, accuracy, q)`: the late-time wait of two points with the shares q and 1 - q."""
+    for lam, accuracy, q in [(0.2, 0.95, 0.5), (0.4, 0.9, 0.6), (0.45, 0.99, 0.8), (0.49, 0.95, 0.7)]:
+        got = expect_number(call(function, lam, accuracy, q), "the time")
+        rest, mean = _rest(lam, q)
+        even, even_mean = _rest(lam, 0.5)
+        other, other_mean = _rest(lam, 1 - q)
+        bias = ndtri(accuracy) * rest
         wrong = {
             "the bias falls like -log(A t): divide by A": np.exp(bias),
-            "divide by A, do not multiply": np.exp(bias) * rest.fun,
-            "in A the half is missing": np.exp(bias) / rest.fun / 2,
+            "divide by A, do not multiply": np.exp(bias) * mean,
+            "A has the shares q and 1 - q as they are": np.exp(bias) / mean / 2,
+            "the shares q and 1 - q are missing": np.exp(ndtri(accuracy) * even) / even_mean,
+            "q is the share of the left point, at -1": np.exp(ndtri(accuracy) * abs(other)) / other_mean,
             "inputs go wrong on one side only: take the quantile of `accuracy` itself": np.exp(
-                ndtri((1 + accuracy) / 2) * rest.x
+                ndtri((1 + accuracy) / 2) * rest
             )
-            / rest.fun,
+            / mean,
             "that is the bias, not yet the time": bias,
-            "the weight goes to log(1 / (1 - 2 lam)) over the distance 2 (1 - lam), not over 1": np.exp(
-                ndtri(accuracy) * -np.log(near)
-            )
-            / slope(-np.log(near)),
         }
-        expect_close(got, np.exp(bias) / rest.fun, "the time", rtol=1e-3, mistakes=wrong)
-    passed("your formula needs no simulation, and the flow agrees with it late in training")
+        expect_close(got, np.exp(bias) / mean, "the time", rtol=1e-3, mistakes=wrong)
+    passed("your formula needs no simulation; the more often the right point is seen, the shorter the wait")
+
+
+def _rest(lam: float, q: float) -> tuple[float, float]:
+    """Where the late-time loss of the weight is least, and how large it is there."""
+
+    def loss(weight: float) -> float:
+        return q * np.exp(-weight) + (1 - q) * np.exp(weight * (1 - 2 * lam))
+
+    least = minimize_scalar(loss, bounds=(-50, 50), method="bounded", options={"xatol": 1e-10})
+    return least.x, least.fun
 
 
 def share_right(function: Callable) -> None:
@@ -263,10 +275,19 @@ def share_right(function: Callable) -> None:
                 np.abs(middle - l1 * np.sign(middle) - place) < eps
             ),
             "that pulls to `place`; the penalty pulls to 0": np.mean(np.abs(middle - place) < eps + l1),
+            "the mean of all 2 n examples: add the means of both classes and halve": np.mean(
+                np.abs([_least(2 * m, l1) - place for m in middle]) < eps
+            ),
+            "the penalty is l1 |b|, without a half": np.mean(
+                np.abs([_least(m, l1 / 2) - place for m in middle]) < eps
+            ),
             "that is the share of the wrong ones": np.mean(np.abs(rest - place) >= eps),
         }
         expect_close(got, np.mean(np.abs(rest - place) < eps), "the share", atol=1e-9, mistakes=mistakes)
-    passed("with the rule at 0 the penalty helps, with the rule elsewhere it does not")
+    passed(
+        "the penalty pulls to 0: it helps where the rule is at 0, and harms where it is not. She may claim "
+        "that a penalty which knows the answer beforehand helps; about sparsity she has shown nothing"
+    )
 
 
 def _least(middle: float, l1: float) -> float:
@@ -287,6 +308,9 @@ def one_pair(function: Callable) -> None:
             "both signs count: that is the chance for one side": (1 - np.exp(-2 * reach)) / 2,
             "that is the chance to fail": np.exp(-2 * reach),
             "the l1 penalty adds to eps, the l2 penalty multiplies it": 1 - np.exp(-2 * eps),
+            "|mean| < e means |difference| < 2 e, not 4 e": 1 - np.exp(-4 * reach),
+            "the density exp(-|z|) / 2 stands on both sides of 0": 1 - np.exp(-2 * reach) / 2,
+            "the l1 penalty widens the reach: add it": 1 - np.exp(-2 * (eps * (1 + l2) - l1)),
             "the l2 penalty multiplies eps, not l1": 1 - np.exp(-2 * (eps + l1) * (1 + l2)),
             "the l2 penalty makes the reach larger, not smaller": 1 - np.exp(-2 * (eps / (1 + l2) + l1)),
         }
