@@ -49,9 +49,16 @@ WRONG = {
     "15-best": [
         ("mu", _SETTING.format("mu"), r"take away what the tail brings"),
         ("sign", _SETTING.format("tail - mu"), r"the size is right, the sign is not"),
-        ("no root", _SETTING.format("-tail * 1.5"), r"below the edge"),
+        ("sigma not squared", _SETTING.format("mu / noise**0.25 - tail"),
+         r"sigma stands there with its square"),
+        ("theta not squared", _SETTING.format("mu * theta**0.25 - tail"),
+         r"theta stands there with its square"),
+        ("one head coordinate", _SETTING.format("mu * k**0.25 - tail"), r"all k coordinates"),
+        ("no root", _SETTING.format("mu**4 - tail"), r"a fourth root is forgotten"),
+        ("n squared", _SETTING.format("mu / n**0.25 - tail"), r"is the power of n right"),
+        ("by feeling", _SETTING.format("-2 / 3 * tail"), r"the sign is right, the size is not"),
         ("positive", _SETTING.format("10 * tail"), r"it is not negative"),
-        ("too little", _SETTING.format("-0.1 * tail"), r"the sign is right, the size is not"),
+        ("below the edge", _SETTING.format("-1.5 * tail"), r"below the edge"),
     ],
     "15-bends": [
         ("half", _BENDS.format("width / 2"), r"a right angle only"),

@@ -64,36 +64,61 @@ def setting(seed: int) -> dict[str, float]:
     return {
         "n": n,
         "k": int(rng.integers(3, 7)),
-        "theta": float(rng.choice([1.0, 1.5, 2.0])),
+        "theta": float(rng.choice([1.5, 2.0])),  # never 1: a square forgotten must be seen
         "m": int(rng.choice([20_000, 30_000, 40_000])),
         "tail": float(n * rng.choice([0.2, 0.25, 0.3])),
-        "noise": float(rng.choice([0.8, 1.0, 1.2, 1.5])),
+        "noise": float(rng.choice([0.8, 1.25, 1.5])),
     }
 
 
 def best_ridge(answer: float, seed: int) -> None:
-    """`my_ridge` is the best ridge of the class's setting; ridge + tail is right within a quarter."""
-    answer = expect_number(answer, "my_ridge")
-    s = setting(seed)
-    spectrum = np.repeat([1.0, s["tail"] / s["m"]], [s["k"], s["m"]])
-    theta = np.repeat([s["theta"], 0.0], [s["k"], s["m"]])
-    due = theory.best_ridge(spectrum, theta, s["n"], s["noise"])
-    felt, mu = answer + s["tail"], due + s["tail"]
-    if abs(felt / mu - 1) <= 0.25:
-        passed(f"you said {answer:.1f} with a pencil; what the head feels is right within a quarter")
+    """`my_ridge` is the pencil's best ridge of the class's setting, its mu right within 2 %."""
+    answer, s = expect_number(answer, "my_ridge"), setting(seed)
+    mu = _pencil(s)
+    felt = answer + s["tail"]
+    if abs(felt / mu - 1) <= 0.02:
+        exact = theory.best_ridge(*_spiked(s), s["n"], s["noise"])
+        passed(f"you said {answer:.1f} with a pencil; the exact formula says {exact:.1f}")
         return
     text = f"`my_ridge` is not right, you have {answer:g}"
-    if abs(answer / mu - 1) <= 0.25:
-        text += ": that is mu, what the head feels; take away what the tail brings"
-    elif abs(answer + due) <= 0.25 * mu:
-        text += ": the size is right, the sign is not"
-    elif answer < theory.smallest_ridge(spectrum, s["n"]):
-        text += ": that is below the edge, where the needles grow without bound. Is a root forgotten?"
-    elif answer >= 0:
-        text += ": it is not negative. Is this tail not heavy enough to want some of it taken away?"
-    else:
-        text += ": the sign is right, the size is not. Are all powers of mu, n and noise right?"
-    raise ExerciseError(text)
+    for words, value in _mistakes(s, mu).items():
+        if abs(answer - value) <= 0.02 * abs(value + s["tail"]):
+            raise ExerciseError(f"{text}: {words}")
+    if answer >= 0:
+        raise ExerciseError(f"{text}: it is not negative. Is this tail not heavy enough to take some away?")
+    if answer < theory.smallest_ridge(_spiked(s)[0], s["n"]):
+        raise ExerciseError(f"{text}: that is below the edge. Are all powers right?")
+    raise ExerciseError(f"{text}: the sign is right, the size is not. Put all six numbers into the formula")
+
+
+def _pencil(s: dict[str, float]) -> float:
+    """mu = (sigma^2 n^3 T^2 / (k theta^2 m))^(1/4), by logarithms."""
+    powers = {"noise": 2, "n": 3, "tail": 2, "k": -1, "theta": -2, "m": -1}
+    return float(np.exp(sum(power * np.log(s[key]) for key, power in powers.items()) / 4))
+
+
+def _spiked(s: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    sizes = [int(s["k"]), int(s["m"])]
+    return np.repeat([1.0, s["tail"] / s["m"]], sizes), np.repeat([s["theta"], 0.0], sizes)
+
+
+def _mistakes(s: dict[str, float], mu: float) -> dict[str, float]:
+    factors = {
+        "sigma stands there with its square": s["noise"] ** -0.25,
+        "theta stands there with its square": s["theta"] ** 0.25,
+        "sigma is missing": s["noise"] ** -0.5,
+        "theta is missing": s["theta"] ** 0.5,
+        "all k coordinates of the head count": s["k"] ** 0.25,
+        "is the power of n right?": s["n"] ** -0.25,
+        "T stands there with its square": s["tail"] ** -0.25,
+        "the factors 2 of the two derivatives cancel": 2**0.25,
+        "is a square root where the fourth root should be?": mu,
+        "a fourth root is forgotten": mu**3,
+    }
+    return {
+        "that is mu, what the head feels; take away what the tail brings": mu,
+        "the size is right, the sign is not": s["tail"] - mu,
+    } | {words: factor * mu - s["tail"] for words, factor in factors.items()}
 
 
 def expected_bends(function: Callable) -> None:
