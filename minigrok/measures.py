@@ -1,7 +1,7 @@
 """Progress measures: one number for a network at one moment, to be followed through a run.
 
     size and sharpness     weight_norm, weight_entropy, hessian_trace
-    robustness             gradient_bound (to a moved input), circuit_complexity (to lost weights)
+    robustness             gradient_bound, circuit_complexity
     waves on Z_p           fourier_power, inverse_participation, key_frequencies, restricted, excluded
     symmetry               commutativity
     spread of features     gram, matrix_entropy, mutual_information, perturbation_measures, sparsity
