@@ -177,12 +177,10 @@ def test_an_indented_formula_is_kept_as_it_is(extension):
 
 
 def test_columns_of_a_module_become_a_list_with_links(extension):
-    words = (
-        "Proofs.\n\n    prove      the label wins,\n               everywhere\n    two words  ask\n\nLast."
-    )
     known = {"prove": "m.prove", "ask": "m.ask"}
+    words = "Proofs.\n\n    prove      the label wins,\n               always\n    two words  ask\n\nEnd."
     text = extension.listed(words, set(known))
-    assert text == "Proofs.\n\n- `prove`: the label wins, always\n- two words: `ask`\n\nLast."
+    assert text == "Proofs.\n\n- `prove`: the label wins, always\n- two words: `ask`\n\nEnd."
     doc = tree(extension.to_rst(text, known.get))
     assert len(list(doc.findall(docutils.nodes.list_item))) == 2
     assert ":py:obj:`prove <m.prove>`" in extension.to_rst(text, known.get)
