@@ -384,9 +384,15 @@ class Ensemble(nn.Module):
 
     def _by_vmap(self, x: Tensor, axis: int | None) -> Tensor:
         def one(tensors: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.stacked, tensors, (x,))
+            return functional_call(self.stacked, tensors, (x,), tie_weights=False)
 
-        tensors = dict(self.stacked.named_parameters()) | dict(self.stacked.named_buffers())
+        # Every tensor of every module once: torch puts a module back wrongly that it finds under two names.
+        tensors = {
+            f"{path}.{name}" if path else name: tensor
+            for path, module in self.stacked.named_modules()
+            for name, tensor in (module._parameters | module._buffers).items()
+            if tensor is not None
+        }
         return vmap(one, in_dims=(0, axis), randomness="different")(tensors, x)
 
 

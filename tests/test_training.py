@@ -796,3 +796,37 @@ def test_accuracy_counts_and_knows_no_answer_from_nan():
     np.testing.assert_array_equal(training.accuracy(nn.Identity(), several, y), [0.75, 0.25, np.nan])
     each = torch.stack([y, 1 - y, y])
     np.testing.assert_array_equal(training.accuracy(nn.Identity(), several, each), [0.75, 0.75, np.nan])
+
+
+class SharedWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.second(torch.sin(self.first(x)))
+
+
+def twice_the_same_convolution():
+    conv = nn.Conv2d(2, 2, 3, padding=1)
+    return nn.Sequential(conv, nn.ReLU(), conv)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"), [(twice_the_same_convolution, (3, 2, 4, 4)), (SharedWeight, (5, 3))]
+)
+def test_what_a_network_uses_twice_stays_one_thing_in_an_ensemble(make, shape):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        nets, x = [make() for _ in range(3)], torch.randn(shape)
+    ensemble = Ensemble(nets, sample_dims=len(shape) - 1)
+    for _ in range(3):  # the first call used to leave the ensemble broken
+        out = ensemble(x)
+    for i, net in enumerate(nets):
+        torch.testing.assert_close(out[i], net(x))
+        torch.testing.assert_close(ensemble[i](x), net(x))
+    out.sum().backward()
+    nets[2](x).sum().backward()
+    for together, alone in zip(ensemble.parameters(), nets[2].parameters(), strict=True):
+        torch.testing.assert_close(together.grad[2], alone.grad)
