@@ -24,6 +24,9 @@ WRONG = {
          r"the ridge is not multiplied by n"),
         ("divided by n", _RIDGE + "X.T @ np.linalg.solve(X @ X.T + ridge / len(y) * np.eye(len(y)), y)",
          r"the ridge is not divided by n"),
+        ("p x p", _RIDGE + "np.linalg.pinv(X.T @ X + ridge * np.eye(X.shape[1])) @ X.T @ y",
+         r"a p x p matrix was formed"),
+        ("no eye", _RIDGE + "X.T @ np.linalg.solve(X @ X.T + ridge, y)", r"on the diagonal only"),
         ("alpha", _RIDGE + "np.linalg.solve(X @ X.T + ridge * np.eye(len(y)), y)", r"should have shape"),
         ("negative ridges cut off",
          _RIDGE + "X.T @ np.linalg.solve(X @ X.T + max(ridge, 0) * np.eye(len(y)), y)",
@@ -40,6 +43,11 @@ WRONG = {
          r"begins one variance earlier"),
         ("by the head", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k:].sum() / s[k - 1]",
          r"not by the last of the head"),
+        ("later", _RANK + "s = np.sort(spectrum)[::-1]\n"
+         "    return s[k + 1:].sum() / s[min(k + 1, len(s) - 1)]",
+         r"begins one variance earlier"),
+        ("in place", _RANK + "spectrum.sort()\n    s = spectrum[::-1][k:]\n    return s.sum() / s[0]",
+         r"changed the spectrum it was given"),
         ("second rank", _RANK + "s = np.sort(spectrum)[::-1][k:]\n    return s.sum()**2 / (s**2).sum()",
          r"second effective rank"),
         ("count", _RANK + "return len(spectrum) - k", r"only the number of variances"),
@@ -65,8 +73,9 @@ WRONG = {
         ("full turn", _BENDS.format("width * angle / (2 * np.pi)"), r"two opposite sectors"),
         ("the others", _BENDS.format("width * (1 - angle / np.pi)"), r"do not bend"),
         ("not scaled", "def expected_bends(a, b, width):\n"
-         "    return width * np.arccos(np.clip(a @ b, -1, 1)) / np.pi", r"is not right"),
-        ("no pi", _BENDS.format("width * angle"), r"divide|radians"),
+         "    return width * np.arccos(np.clip(a @ b, -1, 1)) / np.pi", r"by both lengths"),
+        ("degrees", _BENDS.format("width * np.degrees(angle) / np.pi"), r"is in degrees"),
+        ("no pi", _BENDS.format("width * angle"), r"a share of half a turn"),
     ],
     "15-flow": [
         ("the end", _FLOW + "np.linalg.pinv(X) @ y", r"the end of the flow"),
@@ -76,6 +85,10 @@ WRONG = {
         ("the error", _FLOW + "X.T @ (U @ (np.exp(-t * values) / values * (U.T @ y)))",
          r"it should grow from 0"),
         ("the speed", _FLOW + "X.T @ (U @ (np.exp(-t * values) * (U.T @ y)))", r"not yet summed"),
-        ("not divided", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values)) * (U.T @ y)))", r"is not right"),
+        ("not divided", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values)) * (U.T @ y)))", r"has a nu below it"),
+        ("mean loss", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values / len(y))) / values * (U.T @ y)))",
+         r"not divided by n"),
+        ("many steps", "def stopped(X, y, t):\n    w = np.zeros(X.shape[1])\n    for _ in range(20_000):\n"
+         "        w = w + t / 20_000 * X.T @ (y - X @ w)\n    return w", r"nan|inf|not right|warned|holds"),
     ],
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """The checks of lesson 15, Benign overfitting and friends."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -23,9 +24,25 @@ def ridge_by_hand(function: Callable) -> None:
                 "here the ridge is not multiplied by n": _weights(X, U, values, y, n * ridge),
                 "here the ridge is not divided by n": _weights(X, U, values, y, ridge / n),
                 "the ridge is squared": _weights(X, U, values, y, ridge**2),
+                "the ridge belongs on the diagonal only, times np.eye": X.T
+                @ np.linalg.solve(X @ X.T + ridge, y),
             }
             expect_close(got, _weights(X, U, values, y, ridge), name, mistakes=mistakes)
+    _expect_no_large_matrix(function)
     passed("every label is fitted with ridge 0, and ridges of both signs are right")
+
+
+def _expect_no_large_matrix(function: Callable) -> None:
+    rng, p = np.random.default_rng(3), 500
+    X, y = rng.standard_normal((10, p)), rng.standard_normal(10)
+    tracemalloc.start()
+    call(function, X, y, 3.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if peak > 8 * p * p:
+        raise ExerciseError(
+            "the weights are right, but a p x p matrix was formed: use X @ X.T, which is n x n"
+        )
 
 
 def _weights(X: np.ndarray, U: np.ndarray, values: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
@@ -41,7 +58,11 @@ def rank_by_hand(function: Callable) -> None:
         falling = sorted(spectrum.tolist(), reverse=True)
         tail = falling[k:]
         got = expect_number(call(function, spectrum, k), "the effective rank")
+        later = falling[min(k + 1, p - 1)]
         mistakes = {
+            "the tail begins one variance earlier, with the k-th counted from 0": sum(falling[k + 1 :])
+            / later,
+            "divide by the largest variance of the tail, not by its second": sum(tail) / later,
             "sort the spectrum first, the largest in front": spectrum[k:].sum() / spectrum[k],
             "the smallest come first in what you cut: sort from the largest down": sum(falling[::-1][k:])
             / falling[::-1][k],
@@ -54,6 +75,10 @@ def rank_by_hand(function: Callable) -> None:
             "that is only the number of variances in the tail": len(tail),
         }
         expect_close(got, sum(tail) / tail[0], "the effective rank", mistakes=mistakes)
+    given = np.array([1.0, 3.0, 2.0])
+    function(given, 1)  # not through `call`, which hands over copies
+    if given.tolist() != [1.0, 3.0, 2.0]:
+        raise ExerciseError("your function changed the spectrum it was given: use np.sort, not .sort()")
     passed("head left out, tail summed, and one long list is worth no more than it should be")
 
 
@@ -136,7 +161,11 @@ def expected_bends(function: Callable) -> None:
             "that is the number of units that do not bend on the way": width * (1 - angle / np.pi),
             "half is right for two points at a right angle only": width / 2,
             "divide the angle by pi, not by half a right angle's worth": width * 2 * angle / np.pi,
-            "that is the angle in parts of a right angle or in degrees: use radians": width * angle,
+            "divide the angle by pi: it is a share of half a turn": width * angle,
+            "the angle is in degrees there: half a turn is 180 of them": width * np.degrees(angle) / np.pi,
+            "divide a . b by both lengths before you take the arc cosine": width
+            * np.arccos(np.clip(a @ b, -1, 1))
+            / np.pi,
         }
         expect_close(got, width * angle / np.pi, "the number of bends", mistakes=mistakes)
         got = expect_number(call(function, a, 2 * a, width), "the number of bends from a to 2 a")
@@ -161,8 +190,12 @@ def stopped(function: Callable) -> None:
                 "that is the error r(t) brought to the weights: it should grow from 0": interpolator
                 - _flow(X, y, t),
                 "that is one single step of size t": t * X.T @ y,
+                "the integral of exp(-nu t) has a nu below it": X.T @ (y - _residual(X, y, t)),
+                "here the loss is a sum over the points, not divided by n": _flow(X, y, t / n),
             }
             expect_close(got, _flow(X, y, t), name, rtol=1e-3, atol=1e-5, mistakes=mistakes)
+        late = expect_array(call(function, X, y, 1e6), (p,), "the weights at t = 1e6")
+        expect_close(late, interpolator, "the weights at t = 1e6", rtol=1e-3, atol=1e-5)
     passed("zero at the start, the interpolator at the end, the flow between")
 
 
