@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from minigrok._support import keep_freed_memory
 from minigrok.networks import Network, shape_of_sample, trace, with_float64
-from minigrok.training import _keep_freed_memory
 
 Masks = tuple[Tensor, ...]
 Model = nn.Module | Network  # a network that was traced before saves the few ms of reading it again
@@ -639,7 +639,7 @@ def _chunks(
     size = max(1, min(batch, _VALUES // max(network.units)))
     fast = network.to(torch.float32) if len(x) > _SAMPLE else None
     rounding = _rounding(fast, network, x, layers, size) if fast else {}
-    _keep_freed_memory()
+    keep_freed_memory()
     waiting = []  # rows for float64
     for first in range(0, len(x), size):
         part = x[first : first + size].to(network.device)

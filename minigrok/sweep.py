@@ -26,9 +26,9 @@ import torch
 from torch import nn
 
 from minigrok import data, models, training
+from minigrok._support import progress_bar
 from minigrok.measures import first_reached, weight_norm
 from minigrok.recordings import write_whole
-from minigrok.training import _bar
 
 FORMAT = "minigrok sweep 1"
 Cell = dict[str, Any]
@@ -161,7 +161,7 @@ def run(
     waiting = [cell for cell in cells if _key(cell) not in done]
     jobs = [waiting[i : i + together] for i in range(0, len(waiting), together)]
     interrupted = False
-    with _bar(progress, len(done), len(cells), "cell") as bar, _Appender(path, function) as file:
+    with progress_bar(progress, len(done), len(cells), "cell") as bar, _Appender(path, function) as file:
         finished = _run_jobs(function, jobs, together > 1, workers, client)
         try:
             for records in finished:

@@ -313,7 +313,7 @@ def test_ctrl_c_in_an_observation_drops_the_observation(when, capsys):
 def test_ctrl_c_while_a_checkpoint_is_written_finishes_the_file(when, tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
     expected = content(go(new_state()))
-    monkeypatch.setattr(training, "write_whole", stopping(recordings.write_whole, when))
+    monkeypatch.setattr(training._checkpoints, "write_whole", stopping(recordings.write_whole, when))
     stopped = go(new_state(), checkpoint=path, every=10)
     assert stopped.interrupted and stopped.state.step == 10 * when
     assert os.listdir(tmp_path) == ["run.pt"]
@@ -333,7 +333,7 @@ def test_a_second_ctrl_c_cuts_the_update_and_that_is_said_and_not_kept(tmp_path,
 
 
 def test_impatience_while_the_run_is_put_away_does_no_harm(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "write_whole", stopping(recordings.write_whole, 1, times=3))
+    monkeypatch.setattr(training._checkpoints, "write_whole", stopping(recordings.write_whole, 1, times=3))
     run = go(new_state(), checkpoint=tmp_path / "run.pt", every=10)
     assert run.interrupted and run.state.step == 10
 
@@ -506,10 +506,10 @@ def test_foreign_files_are_set_aside_and_never_unpickled(tmp_path, monkeypatch):
     starts_anew(path, "KeyError: 'format'")
     torch.save({"format": "minigrok checkpoint 9"}, path)
     starts_anew(path, "its format is 'minigrok checkpoint 9'")
-    torch.save({"format": training.FORMAT, "x": Evil()}, path)
+    torch.save({"format": training._checkpoints.FORMAT, "x": Evil()}, path)
     starts_anew(path, "UnpicklingError")
     assert not Path("unpickled").exists()
-    torch.save({"format": training.FORMAT, "step": 3}, path)
+    torch.save({"format": training._checkpoints.FORMAT, "step": 3}, path)
     starts_anew(path, r"it lacks \['model', 'optimizer'")
     names = ["run.pt.broken", *(f"run.pt.{k}.broken" for k in (2, 3, 4, 5))]
     assert sorted(os.listdir(tmp_path)) == sorted(names)  # each is kept
