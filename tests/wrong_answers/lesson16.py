@@ -38,12 +38,23 @@ WRONG = {
         ("all pairs", _SAND.format("np.abs(x[:, None] - y).mean()"), r"mean over all pairs"),
         ("squared", _SAND.format("((np.sort(x) - np.sort(y)) ** 2).mean()"), r"not squared"),
         ("root of squares", _SAND.format("((np.sort(x) - np.sort(y)) ** 2).mean() ** 0.5"), r"with a root"),
+        ("greedy", """
+def sand(x, y):
+    left, cost = list(y), 0
+    for a in x:
+        b = min(left, key=lambda b: abs(a - b))
+        left.remove(b)
+        cost += abs(a - b)
+    return cost / len(x)
+""", r"nearest hole that was left"),
         ("one sorted", _SAND.format("np.abs(np.sort(x) - y).mean()"), r"the other is not"),
     ],
     "16-counterfactual": [
         ("cosine", _COUNTER.format("((v * w).sum() / v.norm() / w.norm()).item()"), r"that is the cosine"),
         ("answers", _COUNTER.format("1 - torch.cosine_similarity((h @ w.T).flatten(), answers.flatten(), 0)"),
          r"answers are compared"),
+        ("absolute cosine", _COUNTER.format("1 - ((v * w).sum() / v.norm() / w.norm()).abs().item()"),
+         r"sign turned"),
         ("row by row", _COUNTER.format("1 - torch.cosine_similarity(v, w, dim=1).mean()"), r"row by row"),
         ("no lengths", _COUNTER.format("1 - (v * w).sum()"), r"not divided by their lengths"),
         ("difference", _COUNTER.format("(v - w).norm()"), r"does not see the lengths"),
@@ -62,9 +73,9 @@ WRONG = {
         ("wrong sign", _MOVED.format(cut=_ZERO, out="-" + _KL), r"wrong sign"),
         ("logarithm of softmax", """
 def moved(h, w, cut):
-    before, after = ((h @ z.T).softmax(-1) for z in (w.float(), w.masked_fill(cut, 0).float().double() * 10))
+    before, after = ((h @ z.T).softmax(-1) for z in (w, w.masked_fill(cut, 0)))
     return (before * (before.log() - after.log())).sum(-1).mean().item()
-""", r"raised RuntimeError|holds|not right"),
+""", r"a log of zero"),
     ],
     "16-invariance": [
         ("not centred", _APART.format(centre="pass", out=_RATIO), r"still there: take it away first"),

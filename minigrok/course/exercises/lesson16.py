@@ -23,6 +23,11 @@ def sand(function: Callable) -> None:
                 x.mean() - y.mean()
             ),
             "every point went to its nearest: then some holes are filled twice": far.min(axis=1).mean(),
+            "every hole took its nearest: then some points are used twice": far.min(axis=0).mean(),
+            "each point took the nearest hole that was left; the last ones then have far to go": _greedy(far),
+            "the smallest went to the largest; which hole should the smallest take?": np.abs(
+                np.sort(x) - np.sort(y)[::-1]
+            ).mean(),
             "that is the sum; the mean was asked for": far[rows, columns].sum(),
             "that is the mean over all pairs of points; each goes to one hole only": far.mean(),
             "distances count as they are, not squared": np.square(np.sort(x) - np.sort(y)).mean(),
@@ -33,6 +38,15 @@ def sand(function: Callable) -> None:
         }
         expect_close(got, far[rows, columns].mean(), "the distance", mistakes=mistakes)
     passed("no pairing of all of them is cheaper")
+
+
+def _greedy(far: np.ndarray) -> float:
+    left, cost = list(range(len(far))), 0.0
+    for row in far:
+        nearest = min(left, key=lambda j: row[j])
+        left.remove(nearest)
+        cost += row[nearest]
+    return cost / len(far)
 
 
 def counterfactual(function: Callable) -> None:
@@ -51,6 +65,10 @@ def counterfactual(function: Callable) -> None:
             "the answers are compared, not the readouts that give them": 1 - _cosine(ours, answers),
             "the cosine is taken row by row and averaged; take all entries together": 1 - rows.mean(),
             "that is the product of the two readouts, not divided by their lengths": 1 - (v * w).sum(),
+            "the length of a matrix is the root of the sum of the squares of all its entries": 1
+            - (v * w).sum() / torch.linalg.matrix_norm(v, 2) / torch.linalg.matrix_norm(w, 2),
+            "the cosine is taken column by column and averaged; take all entries together": 1
+            - torch.cosine_similarity(v, w, dim=0).mean(),
             "that is the length of the difference; a cosine distance does not see the lengths": (
                 v - w
             ).norm(),
@@ -67,6 +85,8 @@ def _sees_itself(function: Callable) -> None:
     h, w = torch.randn(30, 6, generator=g).double(), torch.randn(4, 6, generator=g).double()
     got = expect_number(call(function, h, w, 3 * h @ w.T), "the distance")
     expect_close(got, 0.0, "the distance of a network from its own answers, times 3")
+    got = expect_number(call(function, h, w, -3 * h @ w.T), "the distance")
+    expect_close(got, 2.0, "the distance of a network from its own answers with the sign turned, which is 2")
 
 
 def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -75,7 +95,7 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def moved(function: Callable) -> None:
     """`moved(h, w, cut)` is the mean KL of the answers before and after."""
-    for n, k, p, size, seed in [(8, 5, 3, 1.0, 0), (20, 6, 4, 3.0, 1), (5, 4, 6, 150.0, 2)]:
+    for n, k, p, size, seed in [(8, 5, 3, 1.0, 0), (20, 6, 4, 3.0, 1), (5, 4, 6, 2000.0, 2)]:
         g = torch.Generator().manual_seed(seed)
         h = torch.rand(n, k, generator=g, dtype=torch.float64)
         w = size * torch.randn(p, k, generator=g, dtype=torch.float64)
@@ -117,6 +137,10 @@ def apart(function: Callable) -> None:
             "the mean of each row is still there: take it away first": (a - b).norm() / a.norm(),
             "you took the mean over the examples away; take the one over the classes": _over_examples(a, b),
             "one length over everything was asked for, not the mean of one ratio each": over_rows.mean(),
+            "you took one mean over everything away; every example has its own": (
+                (a - a.mean()) - (b - b.mean())
+            ).norm()
+            / (a - a.mean()).norm(),
             "that is not divided by the length of a": (ca - cb).norm(),
             "you divided by the length of b": (ca - cb).norm() / cb.norm(),
             "that is the square: take the root": ((ca - cb).norm() / ca.norm()) ** 2,
@@ -144,6 +168,9 @@ def one_round(function: Callable) -> None:
         mistakes = {
             "the labels are missing: points of both sides cancel": (sides[0] + sides[1]) / m,
             "that is the sum: take the mean": sides[0] - sides[1],
+            "the length belongs to the answer: do not divide by it": (sides[0] - sides[1])
+            / np.linalg.norm(sides[0] - sides[1]),
+            "the old classifier is not added": w + (sides[0] - sides[1]) / m,
             "labels 0 and 1 leave one side out; they should be -1 and +1": sides[0] / m,
             "every point was turned to the wrong side": (sides[1] - sides[0]) / m,
             "w.x is used as it is; only its sign is the label": ((x @ w)[:, None] * x).mean(axis=0),
