@@ -126,10 +126,12 @@ def same_pixels(functions: dict[str, Callable[[], Tensor]]) -> None:
 
 def without_drop(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> float:
     """The robust accuracy with all steps taken for all samples, by the library's own passes and steps."""
-    with attacks._borrowed(model, x, y, "margin", (0.0, 1.0), None) as net:
-        ball = attacks._Ball(net.laid_out(x), attacks._radii(eps, x, "linf", (0.0, 1.0)), "linf", (0.0, 1.0))
+    with attacks._net.borrowed(model, x, y, "margin", (0.0, 1.0), None) as net:
+        ball = attacks._ball.Ball(
+            net.laid_out(x), attacks._checks.radii_of(eps, x, "linf", (0.0, 1.0)), "linf", (0.0, 1.0)
+        )
         fooled = net.wrong(x, y)
-        walk = attacks._uphill(net, ball, y, ball.x, 20, 2.5 * ball.eps / 20)
+        walk = attacks._attacks._uphill(net, ball, y, ball.x, 20, 2.5 * ball.eps / 20)
         x_adv, logits = next(walk)
         while logits is not None:
             fooled |= logits.max(1).indices != y

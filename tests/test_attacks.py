@@ -203,16 +203,16 @@ def test_slopes_point_where_autograd_does(loss, seed, classes, scale):
     logits = (scale * torch.randn(8, classes, generator=seeded(seed), dtype=torch.float64)).requires_grad_()
     y = torch.randint(classes, (8,), generator=seeded(seed))
     (expected,) = torch.autograd.grad(textbook_loss(logits, y, loss).sum(), logits)
-    ours = attacks._slope(logits.detach(), y, loss)
+    ours = attacks._net._slope(logits.detach(), y, loss)
     ours, expected = (slope / slope.abs().amax(1, True).clamp(min=1e-9) for slope in (ours, expected))
     assert torch.allclose(ours, expected, atol=1e-7)
 
 
 def test_the_slope_of_cross_entropy_survives_where_its_loss_is_zero():
     logits, y = torch.tensor([[300.0, 1.0, 0.0]]), torch.tensor([0])
-    assert F.cross_entropy(logits, y) == 0 and not attacks._slope(logits, y, "plain_cross_entropy").any()
+    assert F.cross_entropy(logits, y) == 0 and not attacks._net._slope(logits, y, "plain_cross_entropy").any()
     expected = torch.tensor([[-1.0, math.e / (math.e + 1), 1 / (math.e + 1)]])
-    assert torch.allclose(attacks._slope(logits, y, "cross_entropy"), expected)
+    assert torch.allclose(attacks._net._slope(logits, y, "cross_entropy"), expected)
 
 
 def test_cross_entropy_is_as_strong_as_margin_where_float32_leaves_nothing_of_it(digits):
@@ -342,7 +342,7 @@ def test_neither_batches_nor_others_change_what_happens_to_a_sample(attack, monk
     alone = attack(model, x, others, 0.05, generator=seeded(), **options)
     assert torch.allclose(alone.x_adv[0], whole.x_adv[0], rtol=0, atol=1e-12)
     assert 0 < whole.success.sum() < 30
-    monkeypatch.setattr(attacks, "_BLOCK", 8)
+    monkeypatch.setattr(attacks._follow, "BLOCK", 8)
     blocks = attack(model, x, y, 0.05, generator=seeded(), **options)
     again = attack(model, x, y, 0.05, generator=seeded(), **options)
     assert torch.equal(blocks.x_adv, again.x_adv) and blocks.x_adv.shape == x.shape
@@ -381,9 +381,9 @@ def test_eps_can_be_given_for_each_sample():
 
 
 def test_checkpoints_are_those_of_the_paper():
-    assert list(attacks._checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert attacks._checkpoints(100)[41] == 19
-    assert all(gap > 0 for steps in range(1, 60) for gap in attacks._checkpoints(steps).values())
+    assert list(attacks._attacks._checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert attacks._attacks._checkpoints(100)[41] == 19
+    assert all(gap > 0 for steps in range(1, 60) for gap in attacks._attacks._checkpoints(steps).values())
 
 
 def test_apgd_climbs_at_least_as_high_as_pgd():
@@ -439,8 +439,8 @@ def test_random_search_finds_most_of_what_pgd_finds(digits):
 def test_squares_have_one_sign_for_each_channel_and_shrink():
     model, x = small_cnn().double(), torch.full((4, 3, 16, 16), 0.5, dtype=torch.float64)
     y = right_labels(model, x)
-    ball = attacks._Ball(x, torch.full((4,), 0.1, dtype=x.dtype), "linf", (0.0, 1.0))
-    brush = attacks._Brush(x, None, 0.8, seeded())
+    ball = attacks._ball.Ball(x, torch.full((4,), 0.1, dtype=x.dtype), "linf", (0.0, 1.0))
+    brush = attacks._attacks._Brush(x, None, 0.8, seeded())
     inside, signs = brush.square(ball, 0.0)
     assert inside.sum(dim=(1, 2, 3)).tolist() == [3 * 14 * 15] * 4  # 0.8 of 256 is 14.3 squared
     assert (signs == signs[:, :, :1, :1]).all() and set(signs.unique().tolist()) == {-1, 1}
