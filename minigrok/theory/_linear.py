@@ -148,7 +148,7 @@ def linear_losses(t: np.ndarray, ratio: float, eta: float, *, discrete: bool = F
         >>> linear_losses(1e6, ratio=2.0, eta=0.01).test.round(3)  # half of all directions were never seen
         np.float64(0.5)
 
-    Used in lessons 05 and 16.
+    Used in lesson 05.
     """
     t = numbers("t", t, 0)
     eta = number("eta", eta, 0, open="low")
@@ -184,7 +184,7 @@ def linear_accuracy(loss: np.ndarray, eps: float) -> np.ndarray:
         >>> linear_accuracy([1.0, 0.01, 0.001 / 3.84], eps=0.001).round(2)
         array([0.03, 0.25, 0.95])
 
-    Used in lesson 05.
+    Used in lessons 05 and 16.
     """
     loss, eps = numbers("loss", loss, 0), numbers("eps", eps, 0)
     with np.errstate(over="ignore"):  # a loss of 1e-320: infinitely sure
@@ -220,7 +220,7 @@ def linear_delay(ratio: float, eps: float, eta: float, level: float = 0.95) -> L
         >>> round(found.train), round(found.test), round(found.delay)
         (718, 1147, 430)
 
-    Used in lesson 05.
+    Used in lessons 05 and 16.
     """
     eps = number("eps", eps, 0, open="low")
     target = eps / (2 * erfinv(number("level", level, 0, 1, open="low high")) ** 2)

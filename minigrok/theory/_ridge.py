@@ -270,6 +270,8 @@ def ridge_bounds(
         >>> spectrum, theta = np.repeat([20.0, 0.1], [10, 5000]), np.repeat([1.0, 0.0], [10, 5000])
         >>> ridge_bounds(spectrum, theta, n=50, noise=0.5).k
         10
+
+    Used in lesson 15.
     """
     spectrum, theta = _check(spectrum, theta, n, noise)
     if not b > 0:
