@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 _LESSONS_ARE = 17  # a private default, for a test below
 # For those who write lessons, not for those who use the library; instructor.md gives the commands.
-OF_THE_COURSE = {"cells", "citations", "editions", "exercises", "frame", "sync"}
+OF_THE_COURSE = {
+    *("cells", "citations", "editions", "exercises", "frame", "sync"),
+    *("plans", "slides", "timetable"),
+}
 
 
 @pytest.fixture(scope="module")
