@@ -1,9 +1,10 @@
-"""What several modules need and nobody calls for its own sake: a progress bar, and memory that is kept."""
+"""What several modules need and no reader asks for: a progress bar, memory that is kept, float64."""
 
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def progress_bar(progress: bool, done: int, total: int, unit: str = "step") -> Any:
@@ -25,3 +26,8 @@ def keep_freed_memory() -> None:
     nothing, raises that limit to 64 MB (mallopt(3), M_MMAP_THRESHOLD). Other C libraries take no notice.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def to_float64(t: Tensor) -> Tensor:
+    """The same numbers in float64, on the CPU if they are on a device that has none (Apple's)."""
+    return (t.cpu() if t.device.type == "mps" else t).to(torch.float64)
