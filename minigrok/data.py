@@ -406,10 +406,8 @@ def _all_digits() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits
     except ImportError as missing:
         raise ImportError("the digits come with scikit-learn: pip install 'minigrok[course]'") from missing
-    x, y = load_digits(return_X_y=True)
-    return torch.tensor(x / 16, dtype=torch.float32), torch.tensor(
-        y, dtype=torch.int64
-    )  # ink comes as 0 to 16
+    ink, y = load_digits(return_X_y=True)
+    return torch.tensor(ink / 16, dtype=torch.float32), torch.tensor(y, dtype=torch.int64)  # ink is 0 to 16
 
 
 def _spread_classes(y: Tensor, seed: int) -> Tensor:

@@ -7,11 +7,11 @@ Notebooks are compared by the sources of their cells: running one, or folding a 
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from minigrok.recordings import write_whole as write_atomically
 
 __all__ = ["MANIFEST", "Outcome", "beside", "fingerprint", "start_again", "sync", "write_atomically"]
 
@@ -98,22 +98,6 @@ def fingerprint(name: str, content: bytes) -> str | None:
         return None
     kept = [cell for cell in cells if cell[1]]
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its place holds the old content or the new one, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files that nobody else may read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _sync_one(
