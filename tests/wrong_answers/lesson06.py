@@ -54,6 +54,9 @@ WRONG = {
         ("a - b", _CLOCK.format(
             scores="sum(torch.cos(2 * torch.pi * k * (a - b - c) / p) for k in frequencies).flatten(0, 1)"),
          r"the clock of a - b"),
+        ("sines", _CLOCK.format(
+            scores="sum(torch.sin(2 * torch.pi * k * (a + b - c) / p) for k in frequencies).flatten(0, 1)"),
+         r"those are sines"),
         ("not flat", _CLOCK.format(
             scores="sum(torch.cos(2 * torch.pi * k * (a + b - c) / p) for k in frequencies)"),
          r"should have shape \(49, 7\), got \(7, 7, 7\)"),
@@ -61,6 +64,7 @@ WRONG = {
     "06-restricted": [
         ("no mean", _restricted(result="waves"), r"each output's mean is missing"),
         ("half the height", _restricted(factor="1"), r"the mean of cos\^2 is 1/2"),
+        ("sums", _restricted(factor="2 * len(logits)"), r"a mean over all pairs, not a sum"),
         ("no sines", _restricted(waves="(torch.cos(angle),)"), r"the sines are missing"),
         ("a - b", _restricted(sign="-"), r"waves of a - b"),
         ("the rest", _restricted(result="logits - waves"), r"what should be removed"),
@@ -97,6 +101,10 @@ def restricted(logits, frequencies):
         ("the strongest three", _HANDS.format(
             body="sum_of_frequencies = sum(measures.key_frequencies(dial(logits), 3))"),
          r"the weakest hand is missing"),
+        ("counted from 0", _HANDS.format(
+            body="power = measures.fourier_power(dial(logits))[1:]\n"
+                 "sum_of_frequencies = int(power.argsort(descending=True)[:4].sum())"),
+         r"each is one too low"),
         ("a list", _HANDS.format(body="sum_of_frequencies = measures.key_frequencies(dial(logits), 4)"),
          r"should be one number"),
     ],

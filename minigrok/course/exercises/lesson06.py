@@ -32,6 +32,9 @@ def clock(function: Callable) -> None:
             "that is the clock of a - b": _clock(p, frequencies, lambda a, b, c: a - b - c),
             "that is the mean over the frequencies; take the sum": _clock(p, frequencies) / len(frequencies),
             "only the first frequency is in it": _clock(p, frequencies[:1]),
+            "those are sines, 0 at the right answer: take cosines": sum(
+                _clock(p, [k], lambda a, b, c, late=p / (4 * k): a + b - c - late) for k in frequencies
+            ),
             "there is no 2 pi": sum(
                 torch.cos(k * (a[:, None] + b[:, None] - torch.arange(p)).double() / p)
                 for a, b in [_pairs(p)]
@@ -72,6 +75,7 @@ def restricted(function: Callable) -> None:
             "the waves are half as high as they should be: the mean of cos^2 is 1/2": mean + waves / 2,
             "the sines are missing, so a shifted wave is not seen": mean
             + _waves(logits, frequencies, sine=False),
+            "each coefficient is a mean over all pairs, not a sum": mean + waves * p * p,
             "those are waves of a - b": mean + _waves(logits, frequencies, turn=-1),
             "that is what should be removed; keep the waves": logits - waves,
             "that is what should be removed, without its mean": logits - waves - mean,
@@ -89,7 +93,7 @@ def excluded_loss(function: Callable) -> None:
         noise = torch.randn(p * p, p, generator=generator, dtype=torch.float64)
         logits = noise + 2 * _clock(p, frequencies) + torch.linspace(0, 2, p).double()
         a, b = _pairs(p)
-        y, rows = (a + b) % p, torch.randperm(p * p, generator=generator)[: p * p // 3]
+        y, rows = (a + b) % p, torch.randperm(p * p, generator=generator)[: p * p // 4]
         got = expect_number(call(function, logits, y, rows, frequencies), "the excluded loss")
         rest, waves = logits - _waves(logits, frequencies), _waves(logits, frequencies)
 
@@ -138,6 +142,7 @@ def hands(answer: int, *, seed: int = 0) -> None:
         "waves of a alone and of a - b are among yours": right + sum(frequencies[4:]),
         "that is how many hands there are; add up their frequencies": 4,
         "the weakest hand is missing": right - frequencies[3],
+        "each is one too low: without frequency 0 the first entry is that of frequency 1": right - 4,
         "you took some hands for p - k: frequencies run from 1 to 29": 59 * 4 - right,
     }
     got = expect_number(answer, "sum_of_frequencies", whole=True)
