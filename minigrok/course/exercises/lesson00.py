@@ -37,11 +37,11 @@ class Primer(NamedTuple):
         return f"primer {self.number} ({self.title}, {self.minutes} minutes)"
 
 
-EVERY = tuple(range(1, 16))  # lessons
+EVERY = tuple(range(1, 17))  # lessons
 PRIMERS = {
-    "compose": Primer(1, "affine maps and half-planes", 3, (1, 2, 3, 12, 13)),
+    "compose": Primer(1, "affine maps and half-planes", 3, (1, 2, 3, 5, 12, 13)),
     "frequency": Primer(2, "waves on a clock", 4, (4, 6, 14)),
-    "multipliers": Primer(3, "linear programs and duals", 4, (13, 14)),
+    "multipliers": Primer(3, "linear programs and duals", 4, (5, 13, 14)),
     "matrix_entropy": Primer(4, "matrix entropy", 3, (9, 14)),
     "largest": Primer(5, "eigenvalues of noise", 3, (5, 15)),
     "draw": Primer(6, "a minimum of PyTorch", 3, EVERY),
@@ -299,9 +299,9 @@ def your_map(*, seed: int = 0, **answers: Any) -> str:
     Read primers 2, 5 (7 minutes).
     Not answered yet: primers 1, 3, 4, 6.
     <BLANKLINE>
-    not answered  1 affine maps and half-planes  lessons 01, 02, 03, 12, 13
+    not answered  1 affine maps and half-planes  lessons 01, 02, 03, 05, 12, 13
     read          2 waves on a clock             lessons 04, 06, 14
-    not answered  3 linear programs and duals    lessons 13, 14
+    not answered  3 linear programs and duals    lessons 05, 13, 14
     not answered  4 matrix entropy               lessons 09, 14
     read          5 eigenvalues of noise         lessons 05, 15
     not answered  6 a minimum of PyTorch         every lesson
