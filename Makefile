@@ -3,6 +3,6 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: lab test book assignments bench workbook clean
-lab test book assignments bench workbook clean:
+.PHONY: lab test test-grading book slides assignments bench workbook clean
+lab test test-grading book slides assignments bench workbook clean:
 	@$(PYTHON) -m tasks $@ $(ARGS)

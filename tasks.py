@@ -3,9 +3,11 @@
     lab          write the workbook and open JupyterLab in it (more arguments go to JupyterLab)
     test         everything CI checks: style, lessons without outputs, tests, every lesson from end to end
     book         build the published book
+    slides       make the slides of the three modules, or of those that are named
     assignments  write the nbgrader course
     bench        the timings against other programs
     workbook     write or update the workbook, and no more
+    test-grading nbgrader over every lesson: handed out, handed in by invented students, marked
     clean        remove what can be made again; your workbook stays
 
 Each first makes its own environment (.venv, or .venv-bench for bench) where that is missing, unfinished
@@ -45,7 +47,7 @@ def main(arguments):
     if name not in TASKS:
         print(__doc__)
         raise SystemExit(0 if name in ("help", "-h", "--help") else 2)
-    if rest and name != "lab":
+    if rest and name not in ("lab", "slides"):
         stop(f"`tasks {name}` takes no further arguments; it was given: {' '.join(rest)}")
     os.chdir(ROOT)
     TASKS[name](*rest)
@@ -197,6 +199,33 @@ def test():
     conclude(results, time.time() - start)
 
 
+def test_grading():
+    python, start = environment(["test"]), time.time()
+    numbers = sorted(path.name[:2] for path in Path("lessons").glob("*.ipynb"))
+    say("grading every lesson for seven students, in two processes: 10 to 20 minutes.")
+    pytest = [
+        python,
+        "-m",
+        "pytest",
+        "tests/test_grading_lessons.py",
+        "--durations=5",
+        "-p",
+        "no:cacheprovider",
+    ]
+    halves = {"even": numbers[::2], "odd": numbers[1::2]}
+    env = {half: {**os.environ, "MINIGROK_GRADE": " ".join(halves[half])} for half in halves}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        beside = subprocess.Popen(pytest, env=env["odd"], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            results = {"even": follow(pytest, env["even"])}
+            code = beside.wait()
+        finally:
+            beside.kill()
+        log.seek(0)
+        results["odd"] = code, show(log)
+    conclude(results, time.time() - start)
+
+
 def follow(command, env):
     """Run a command, print its lines as they come; return its exit status and its last line."""
     say("running " + " ".join(command[2:4]))
@@ -236,6 +265,14 @@ def book():
     say(f"the book is {ROOT / '_build' / 'book' / '_build' / 'html' / 'index.html'}")
 
 
+def slides(*modules):
+    python = environment(["book"])
+    say("making slides: about a minute for each lesson, since they are run.")
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    run([python, "-m", "minigrok.course.slides", "_build/slides", *modules], env)
+    say("the slides are in _build/slides/.")
+
+
 def assignments():
     python = environment(["instructor"])
     run([python, "-m", "minigrok.course.editions", "release", "assignments"])
@@ -265,8 +302,8 @@ def run(command, env=None):
         stop(f"`{Path(command[0]).name} {' '.join(command[1:])}` failed ({code}); it says why above.")
 
 
-TASKS = {task.__name__: task for task in (lab, test, book, assignments, bench, clean)}
-TASKS["workbook"] = write_workbook
+TASKS = {task.__name__: task for task in (lab, test, book, slides, assignments, bench, clean)}
+TASKS |= {"workbook": write_workbook, "test-grading": test_grading}
 
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):

@@ -1,19 +1,23 @@
 """One nbgrader course from the fixture lesson: who earns what, and what the release gives away."""
 
+import csv
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import course_fixture
 import nbformat
 import pytest
 from course_fixture import DOUBLE, NAME, REFERENCE, SECRET
+from nbformat.v4 import new_code_cell, new_notebook
 
-from minigrok.course import editions
-from minigrok.course.cells import BEGIN, CODE_STUB, END, exercises
+from minigrok.course import _kernel, editions
+from minigrok.course.cells import BEGIN, CODE_STUB, END, digest, exercises
 
 HERE = importlib.util.find_spec("nbgrader") is not None
 needs_nbgrader = pytest.mark.skipif(
@@ -133,7 +137,7 @@ def test_the_class_seed_stands_where_it_must(course):
     assert f"CLASS_SEED = {SEED}  # your class's number" in sources[0]
     assert cell(notebook, "09-secret", "check").source == f"check.secret(secret, seed={SEED})"
     locked = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("locked")]
-    assert notebook.cells[1] in locked and len(locked) == 3  # the setup and two checks
+    assert notebook.cells[1] in locked and len(locked) == 4  # the setup, what exercises need, and two checks
 
 
 @needs_nbgrader
@@ -222,3 +226,270 @@ def test_without_nbgrader_a_sentence_says_what_to_install(tmp_path, monkeypatch,
         'editions: a release needs nbgrader: install it with `pip install -e ".[instructor]"`\n'
     )
     assert not re.search(r"\.", "".join(path.name for path in tmp_path.iterdir()))
+
+
+@needs_nbgrader
+def test_a_grader_has_the_questions_and_the_reference_answers(course):
+    text = (course / "references" / f"{NAME}.md").read_text(encoding="utf-8")
+    assert "### Exercise 9.3: Why one source" in text and REFERENCE in text and "Twice" not in text
+
+
+# ---- what is run ------------------------------------------------------------------------------------------
+
+
+def code(source, story=False, **nbgrader):
+    metadata = {"minigrok": {"story": digest(source)}} if story else {}
+    return new_code_cell(source, metadata=metadata | ({"nbgrader": nbgrader} if nbgrader else {}))
+
+
+LOCKED = {"locked": True, "solution": False, "grade": False}
+TOLD = ["import numpy as np", "net = np.ones(3)", "def show(x):\n    return x"]
+
+
+@needs_nbgrader
+@pytest.mark.parametrize(
+    "own, whole",
+    [
+        ("answer = data + 1", False),
+        ("net = data\nanswer = net", False),  # a name of its own that the story has too
+        ("def answer(net):\n    return [show for show in net]", False),
+        ("%matplotlib inline\nnet", False),  # no Python: nothing can be told, and nothing is lost by it
+        ("answer = net", True),
+        ("def answer(x):\n    return show(x)", True),
+        ("answer = [lambda: np.sum(data)]", True),
+    ],
+)
+def test_the_story_is_run_where_an_answer_uses_it(own, whole):
+    from minigrok.course.grading import story
+
+    cells = [code("data = 1", **LOCKED), *(code(source, story=True) for source in TOLD), code(own)]
+    left_out = story(new_notebook(cells=cells))
+    assert [cell.source for cell in left_out] == ([] if whole else TOLD)
+
+
+@needs_nbgrader
+def test_a_cell_of_the_story_that_was_changed_is_run():
+    from minigrok.course.grading import story
+
+    cells = [code(source, story=True) for source in TOLD]
+    cells[2].source = "def show(x):\n    return 2 * x"
+    assert story(new_notebook(cells=[*cells, code("answer = show(1)")])) == cells[:2]
+    cells[2].source = "def show(x):\n    return np.ones(x)"
+    assert story(new_notebook(cells=cells)) == []
+
+
+# ---- limits, tripwire, sandbox ----------------------------------------------------------------------------
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux holds these limits")
+
+
+@pytest.fixture
+def hook(tmp_path):
+    for name in ("own", "library", "others"):
+        (tmp_path / name).mkdir()
+    return _kernel.tripwire([tmp_path / "library"], [tmp_path / "own"])
+
+
+def test_the_tripwire_lets_a_submission_work(hook, tmp_path):
+    own, library = str(tmp_path / "own" / "a"), str(tmp_path / "library" / "a")
+    for event in [
+        *(("open", (path, mode, 0)) for path, mode in [(own, "r"), (own, "w"), (library, "r"), (3, "w")]),
+        *(("open", (own, None, os.O_RDWR | os.O_CREAT)), ("open", (library, None, os.O_RDONLY))),
+        *(("os.listdir", (library,)), ("os.listdir", (None,)), ("os.mkdir", (own, 0o777, -1))),
+        *(("os.rename", (own, own + "b", -1, -1)), ("sqlite3.connect", (":memory:",)), ("import", ("x",))),
+        ("os.kill", (os.getpid(), signal.SIGINT)),
+    ]:
+        hook(*event)
+
+
+@pytest.mark.parametrize(
+    "event, arguments",
+    [
+        ("open", ("{others}/a", "r", 0)),
+        ("open", ("{own}/../others/a", "r", 0)),
+        ("open", (b"{others}/a", "r", 0)),
+        ("open", ("{own}-of-another", "r", 0)),
+        ("open", ("{library}/a", "a", 0)),
+        ("open", ("{library}/a", None, os.O_WRONLY)),
+        ("os.listdir", ("{others}",)),
+        ("os.remove", ("{library}/a", -1)),
+        ("os.rename", ("{own}/a", "{others}/a", -1, -1)),
+        ("sqlite3.connect", ("{others}/gradebook.db",)),
+        ("socket.connect", (None, ("127.0.0.1", 80))),
+        ("socket.getaddrinfo", ("localhost", 80, 0, 0, 0)),
+        ("subprocess.Popen", ("ls", ["ls"], None, None)),
+        ("os.system", (b"ls",)),
+        ("os.fork", ()),
+        ("os.kill", (1, signal.SIGINT)),
+        ("os.kill", (os.getpid(), signal.SIGTERM)),
+    ],
+)
+def test_the_tripwire_says_no(hook, tmp_path, event, arguments):
+    def fill(value):
+        if isinstance(value, bytes):
+            return fill(value.decode()).encode()
+        return value.format(**{p.name: p for p in tmp_path.iterdir()}) if isinstance(value, str) else value
+
+    with pytest.raises(PermissionError, match="works in its own folder, without network and other programs"):
+        hook(event, tuple(map(fill, arguments)))
+
+
+def test_the_tripwire_follows_links(hook, tmp_path):
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "others")
+    with pytest.raises(PermissionError):
+        hook("open", (str(tmp_path / "own" / "link" / "a"), "r", 0))
+
+
+def python(code, *before, cwd=None):
+    command = [*before, sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "limit, code, said",
+    [
+        ("memory=2**28", "bytearray(2**30)", "MemoryError"),
+        ("file=1000", "with open('big', 'wb') as file: file.write(b'x' * 5000)", "File too large"),
+        ("cpu=1", "while True: pass", ""),
+    ],
+)
+def test_the_system_holds_the_limits(tmp_path, limit, code, said):
+    source = Path(_kernel.__file__).read_text(encoding="utf-8").partition("def tripwire")[0]
+    source = source.replace("from minigrok.course import exercises", "")  # limits are quick to set without it
+    run = python(f"{source}\nlimit({limit})\n{code}", cwd=tmp_path)
+    assert run.returncode != 0 and said in run.stderr
+    if not said:
+        assert run.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
+
+
+TRY = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)  # no audit hook sees what it does
+print("file", libc.open({secret!r}.encode(), 0) >= 0)
+try:
+    socket.create_connection(("127.0.0.1", {port}), timeout=5)
+    print("network True")
+except OSError:
+    print("network False")
+print("own", open("own.txt", "w").write("x") == 1)
+"""
+
+
+@needs_nbgrader
+@on_linux
+@pytest.mark.parametrize("kind, file", [("none", True), ("network", True), ("bubblewrap", False)])
+def test_what_a_sandbox_holds_without_a_tripwire(tmp_path, kind, file):
+    """The real boundary, tried from below Python."""
+    import socket
+
+    from minigrok.course.grading import sandbox_command
+
+    (tmp_path / "secret").write_text("of the teacher")
+    (tmp_path / "own").mkdir()
+    before = sandbox_command(kind, [str(tmp_path / "own")])
+    if before and (not shutil.which(before[0]) or subprocess.run([*before, "true"]).returncode):
+        pytest.skip(f"{before[0]} does not work on this machine")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = TRY.format(secret=str(tmp_path / "secret"), port=server.getsockname()[1])
+        run = python(code, *before, cwd=tmp_path / "own")
+    assert run.stdout.split("\n")[:3] == [f"file {file}", f"network {kind == 'none'}", "own True"], run.stderr
+
+
+@needs_nbgrader
+def test_the_machine_says_what_holds_a_submission(monkeypatch, capsys):
+    from minigrok.course import grading
+
+    for kind in ("bubblewrap", "network", "none"):
+        monkeypatch.setattr(grading, "best_sandbox", lambda kind=kind: kind)
+        assert grading.main(["sandbox"]) == 0
+        assert capsys.readouterr().out.startswith(f"{kind}: a submission has ")
+
+
+# ---- marks for other platforms ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(course, tmp_path):
+    """The lines of the marks for a platform, and what was said; with names for one of the students."""
+    from nbgrader.api import Gradebook
+
+    from minigrok.course.grading import main
+
+    who = {
+        "first_name": "Ada",
+        "last_name": "King, Countess",
+        "email": "ada@example.org",
+        "lms_user_id": "815",
+    }
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+        book.update_or_create_student("reference", **who)
+        book.update_or_create_student("absent")
+
+    def export(platform, *more):
+        to = tmp_path / "marks.csv"
+        assert main(["export", "--for", platform, "--course", str(course), "--to", str(to), *more]) == 0
+        with to.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
+
+    return export
+
+
+@needs_nbgrader
+def test_moodle_finds_its_columns(exported, capsys):
+    head, *lines = exported("moodle")
+    assert head == ["First name", "Last name", "ID number", "Email address", NAME]  # those of its own export
+    by_id = {line[2]: line for line in lines}
+    assert by_id["reference"] == ["Ada", "King, Countess", "reference", "ada@example.org", "5"]
+    assert by_id["blank"][4] == "0" and by_id["absent"][4] == "-"  # a dash is no mark, to Moodle
+    said = capsys.readouterr().out
+    assert f"no person has marked yet count 0: {NAME} of reference\n" in said
+    assert "no e-mail address is known of absent, blank, edited, hard_coded: map `ID number`" in said
+
+
+@needs_nbgrader
+def test_canvas_finds_its_columns(exported):
+    head, possible, *lines = exported("canvas")
+    # what Canvas's importer looks for: these names in this order, Section the last before the assignments
+    assert (
+        "Student" in head[0] and "ID" in head[1] and head[2:5] == ["SIS User ID", "SIS Login ID", "Section"]
+    )
+    assert "Points Possible" in possible[0] and possible[5] == "6"
+    by_login = {line[3]: line for line in lines}
+    assert by_login["reference"] == ["King, Countess, Ada", "815", "", "reference", "", "5"]
+    assert by_login["absent"] == ["absent", "", "", "absent", "", ""]
+    assert {len(line) for line in [head, possible, *lines]} == {6}
+
+
+@needs_nbgrader
+def test_a_plain_table_has_sums(exported):
+    head, *lines = exported("csv", "--lessons", "9")
+    rows = {line[0]: dict(zip(head, line, strict=True)) for line in lines}
+    assert rows["reference"][NAME] == rows["reference"]["sum"] == "5" and rows["reference"]["of"] == "6"
+    assert rows["absent"][NAME] == "" and rows["absent"]["sum"] == "0"
+    assert exported("csv", "--lessons", "8")[0][-2:] == ["sum", "of"]
+
+
+@needs_nbgrader
+def test_lateness_is_deducted_but_no_mark_is_negative():
+    from types import SimpleNamespace as Thing
+
+    from minigrok.course.grading import marks
+
+    handed_in = Thing(score=2.5, late_submission_penalty=1.25, needs_manual_grade=False)
+    student = Thing(id="a", first_name=None, last_name=None, email=None, lms_user_id=None)
+    given = [Thing(name="02_b", max_score=4.0), Thing(name="01_a", max_score=3.0)]
+    book = Thing(assignments=given, students=[student], find_submission=lambda lesson, student: handed_in)
+    most, (row,), waiting = marks(book)
+    assert list(most) == ["01_a", "02_b"] and row.points == {"01_a": 1.25, "02_b": 1.25} and not waiting
+    handed_in.late_submission_penalty = 9.0
+    assert marks(book, ["02"])[1][0].points == {"02_b": 0.0}
+
+
+@needs_nbgrader
+def test_a_folder_without_marks_is_said(tmp_path, capsys):
+    from minigrok.course.grading import main
+
+    assert main(["export", "--for", "csv", "--course", str(tmp_path)]) == 1
+    assert "gradebook.db: give the course's folder with --course" in capsys.readouterr().err

@@ -24,7 +24,7 @@ BOOK = ROOT / "book"
 _LESSONS_ARE = 17  # a private default, for a test below
 # For those who write lessons, not for those who use the library; instructor.md gives the commands.
 OF_THE_COURSE = {
-    *("cells", "citations", "editions", "exercises", "frame", "sync"),
+    *("cells", "citations", "editions", "exercises", "frame", "grading", "sync"),
     *("plans", "slides", "timetable"),
 }
 

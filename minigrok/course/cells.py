@@ -4,6 +4,7 @@ What a cell is stands in its metadata: `minigrok.part` (setup, card, answer, che
 and `minigrok.exercise`, the exercise it belongs to.
 """
 
+import hashlib
 import re
 import warnings
 from pathlib import Path
@@ -11,7 +12,18 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-__all__ = ["BEGIN", "CODE_STUB", "END", "exercises", "part", "read_lesson", "remove_solution", "stub", "tags"]
+__all__ = [
+    "BEGIN",
+    "CODE_STUB",
+    "END",
+    "digest",
+    "exercises",
+    "part",
+    "read_lesson",
+    "remove_solution",
+    "stub",
+    "tags",
+]
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 CODE_STUB = "...  # your code here"
@@ -37,6 +49,15 @@ def part(cell: NotebookNode) -> str | None:
 def tags(cell: NotebookNode) -> list[str]:
     """The tags of a cell."""
     return cell.metadata.get("tags", [])
+
+
+def digest(source: str) -> str:
+    """A short name of a cell's source, by which it is seen whether somebody has changed it.
+
+    >>> digest("x = 1") == digest("x = 1"), digest("x = 1") == digest("x = 2")
+    (True, False)
+    """
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def exercises(notebook: NotebookNode) -> dict[str, dict[str, NotebookNode]]:

@@ -27,6 +27,7 @@ from minigrok.course.cells import (
     BEGIN,
     CODE_STUB,
     END,
+    digest,
     exercises,
     part,
     read_lesson,
@@ -131,16 +132,22 @@ def release_edition(notebook: NotebookNode, class_seed: int, name: str = "lesson
 
     nbgrader removes the solutions itself. The seed stands in the setup cell, which is locked, and as a number
     in the checks, so that a learner who sets CLASS_SEED back to 0 is still asked for the class's own answer.
+    The cells that exercises need are locked too. The rest of the story carries the digest of its source:
+    where a learner has left it as it was, `minigrok.course.grading` need not run it.
     """
     edition = _copy(notebook)
     for index, cell in enumerate(edition.cells):
-        if cell.cell_type == "code":
-            stub(cell, _where(name, index, cell))  # refuse now what nbgrader would refuse, or hand out, later
-            cell.source = re.sub(r"(?m)^CLASS_SEED = \d+", f"CLASS_SEED = {class_seed}", cell.source)
+        if cell.cell_type != "code":
+            continue
+        stub(cell, _where(name, index, cell))  # refuse now what nbgrader would refuse, or hand out, later
+        cell.source = re.sub(r"(?m)^CLASS_SEED = \d+", f"CLASS_SEED = {class_seed}", cell.source)
         if part(cell) == "check":
             cell.source = re.sub(r"\bCLASS_SEED\b", str(class_seed), cell.source)
-        if part(cell) == "setup":
-            cell.metadata["nbgrader"] = {**LOCKED, "grade_id": f"{name[:2]}-setup"}
+        elif part(cell) == "setup" or "needed-by-exercises" in tags(cell):
+            what = "setup" if part(cell) == "setup" else cell.id
+            cell.metadata["nbgrader"] = {**LOCKED, "grade_id": f"{name[:2]}-{what}"}
+        elif part(cell) != "answer":
+            cell.metadata.setdefault("minigrok", {})["story"] = digest(cell.source)
     return edition
 
 
@@ -368,9 +375,11 @@ NBGRADER_CONFIG = f"""\
 #   hand out      release/LESSON/            (nothing else: source/ holds the solutions)
 #   collect       submitted/STUDENT/LESSON/LESSON.ipynb
 #   mark          python -m nbgrader autograde LESSON --create
-#   open answers  `jupyter lab` in this folder, menu Nbgrader, Formgrader
+#   open answers  `jupyter lab` in this folder, menu Nbgrader, Formgrader; references/ has what is expected
 #   give back     python -m nbgrader generate_feedback LESSON    into feedback/STUDENT/LESSON/
-#   all marks     python -m nbgrader export                      into grades.csv
+#   all marks     python -m minigrok.course.grading export --for moodle (or canvas, csv)
+#
+# Marking runs what students wrote. The chapter "Grading" of the book says what holds it, and what does not.
 #
 # `python` is that of the environment in which minigrok and nbgrader are installed.
 import os
@@ -378,7 +387,9 @@ import sysconfig
 from pathlib import Path
 
 from nbconvert.preprocessors import TagRemovePreprocessor
-from nbgrader.converters import GenerateAssignment
+from nbgrader.converters import Autograde, GenerateAssignment
+
+from minigrok.course.grading import steps
 
 c = get_config()  # noqa: F821, nbgrader gives it
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)  # gradebook.db lies here too
@@ -393,8 +404,14 @@ c.GenerateAssignment.preprocessors = [TagRemovePreprocessor, *GenerateAssignment
 c.ClearSolutions.code_stub = {{"python": "{CODE_STUB}"}}
 c.ClearSolutions.text_stub = "{TEXT_STUB}"
 
-# Seconds for one cell. The slowest of a lesson stays far below; an endless loop is stopped and earns nothing.
-c.Execute.timeout = 120
+# Only the cells that marks need are run, in a kernel with limits (the numbers are the defaults).
+c.Autograde.autograde_preprocessors = steps(Autograde.autograde_preprocessors.default())
+c.ExecuteLesson.timeout = 120  # seconds for one cell: an endless loop is stopped and earns nothing
+c.ExecuteLesson.budget = 600  # seconds for one submission
+c.LessonKernelManager.memory = 4.0  # GiB
+c.LessonKernelManager.cpu = 300  # seconds of processor time for one submission
+c.LessonKernelManager.sandbox = "auto"  # "bubblewrap" or "network" to insist on one, "none" for limits alone
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same marks on every machine, and no quarrel over cores
 """
 
 
@@ -403,10 +420,10 @@ def release(
 ) -> Path:
     """Write an nbgrader course into `dest`, one assignment a lesson, and have nbgrader make `dest/release`.
 
-    `dest` is the teacher's own folder: `source` holds the solutions with the class's seed, `gradebook.db` the
-    marks. Hand out what is in `release`, nothing else. A source that the teacher has changed is kept; the new
-    one then goes to `changed/`. Without `class_seed` it is the one of the last release into `dest`
-    (`class_seed.txt`), or a new one that is drawn.
+    `dest` is the teacher's own folder: `source` holds the solutions with the class's seed, `references` what
+    open answers should hold, `gradebook.db` the marks. Hand out what is in `release`, nothing else. A source
+    that the teacher has changed is kept; the new one then goes to `changed/`. Without `class_seed` it is the
+    one of the last release into `dest` (`class_seed.txt`), or a new one that is drawn.
 
     Raises ModuleNotFoundError without nbgrader, ValueError for a seed below 1, RuntimeError with nbgrader's
     own words where it fails.
@@ -419,6 +436,7 @@ def release(
     seed = _class_seed(dest / "class_seed.txt", class_seed)
     for path in lesson_files(lessons, root=root):
         files |= _assignment(path, seed, root)
+        files[f"references/{path.stem}.md"] = _references(read_lesson(path)).encode()
     write_atomically(dest / "class_seed.txt", f"{seed}\n".encode())
     config = {"nbgrader_config.py": NBGRADER_CONFIG.encode()}
     for outcome in sync(dest, config | files, place=lambda name: f"changed/{name}"):
@@ -460,6 +478,15 @@ def _assignment(path: Path, class_seed: int, root: str | Path) -> dict[str, byte
         f"source/{path.stem}/{name}": content
         for name, content in {path.name: _bytes(notebook), **named}.items()
     }
+
+
+def _references(notebook: NotebookNode) -> str:
+    """What a grader of open answers has beside the screen: each question, and its reference answer."""
+    open_ones = [parts for parts in exercises(notebook).values() if "open-answer" in parts]
+    return "\n\n".join(
+        f"{parts['card'].source}\n\n**Reference answer**\n\n{parts['open-answer'].source}"
+        for parts in open_ones
+    )
 
 
 def _nbgrader(course: Path, *command: str) -> None:
