@@ -102,6 +102,13 @@ def test_citations_are_written_out():
     assert "Knuth" in slide.body and "cite" not in slide.body
 
 
+def test_the_figure_after_a_prediction_says_what_happened():
+    notebook = lesson()
+    del notebook.cells[2]
+    (slide,) = [s for s in slides.deck(PLAN, {"01": notebook}) if "<figure>" in s.body]
+    assert slide.title == "What happened"
+
+
 def test_a_figure_that_is_not_there_is_named():
     plan = Plan("p", 5, (Step("01", "look", 5, ("fig-01-other",)),))
     with pytest.raises(ValueError, match="Lesson 01: Dots has no figure fig-01-other"):

@@ -100,7 +100,9 @@ class _Lesson:
     def figure(self, name: str) -> Slide:
         heading = ""
         for cell in self.cells:
-            if cell.cell_type == "markdown":
+            if part(cell) == "prediction":
+                heading = "What happened"
+            elif cell.cell_type == "markdown" and part(cell) != "card":
                 heading = (re.findall(r"(?m)^###? (.+)$", cell.source) or [heading])[-1]
             about = cell.metadata.get("mystnb", {})
             if about.get("figure", {}).get("name") == name:
