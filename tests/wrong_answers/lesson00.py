@@ -83,6 +83,11 @@ def matrix_entropy(z):
     p = torch.linalg.eigvalsh(z @ z.T).clamp_min(0)
     return torch.special.entr(p / p.sum()).sum()
 """, r"different lengths.* is not right.*give each row length 1 first"),
+        ("rows of any length, not scaled", """
+def matrix_entropy(z):
+    p = torch.linalg.eigvalsh(z @ z.T / len(z))
+    return -(p * p.log()).sum()
+""", r"different lengths.* is not right.*give each row length 1 before you form R"),
         ("0 log 0", """
 def matrix_entropy(z):
     z = z / z.norm(dim=1, keepdim=True)

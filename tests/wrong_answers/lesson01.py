@@ -24,6 +24,9 @@ WRONG = {
         ("parallel lines left out",
          "n, p = check.lines(seed=CLASS_SEED)\nn -= p\nhow_many = 1 + n + n * (n - 1) // 2",
          r"still cross all the others"),
+        ("crossings of the other lines only",
+         "n, p = check.lines(seed=CLASS_SEED)\nhow_many = 1 + n + (n - p) * (n - p - 1) // 2",
+         r"each parallel line still crosses"),
         ("half a region", "how_many = 2.5", r"should be a whole number, got 2.5"),
     ],
     "01-affine": [

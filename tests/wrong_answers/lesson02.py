@@ -84,6 +84,11 @@ def concentration(pieces, boundary, spread, width):
     area = (torch.cdist(spread, boundary).amin(dim=1) < width).double().mean()
     return float(near.sum() / area / ((~near).sum() / (1 - area)))
 """, r"short ones weigh as much"),
+        ("pieces counted, areas forgotten", """
+def concentration(pieces, boundary, spread, width):
+    near = torch.cdist(pieces.mean(dim=1), boundary).amin(dim=1) < width
+    return float(near.sum() / (~near).sum())
+""", r"take their lengths, and divide each sum by its area"),
         ("against the whole window", """
 def concentration(pieces, boundary, spread, width):
     lengths = (pieces[:, 1] - pieces[:, 0]).norm(dim=1)

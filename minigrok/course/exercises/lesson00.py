@@ -212,7 +212,9 @@ def matrix_entropy(function: Callable) -> None:
             "the sign is turned round, entropy is the sum of -p log p": -log6,
             "the eigenvalues have to sum to 1, divide the Gram matrix by n": 0.}),
         ("6 orthogonal rows of different lengths", basis * stretch[:, None], log6, {
-            "give each row length 1 first": _entropy(stretch ** 2)}),
+            "give each row length 1 first": _entropy(stretch ** 2),
+            "their lengths are still in it, give each row length 1 before you form R":
+                -float((stretch ** 2 / 6 * (stretch ** 2 / 6).log()).sum())}),
         ("8 equal rows", basis[[0] * 8], 0., {}),
         ("6 equal rows and 2 others", basis[[0] * 6 + [1] * 2], _entropy(groups), {
             "the eigenvalues of R are the squares of the singular values of z": _entropy(groups.sqrt())}),

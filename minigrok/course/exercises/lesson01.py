@@ -43,6 +43,9 @@ def how_many(answer: int, *, seed: int = 0) -> None:
         "parallel lines never meet, take their crossings away": 1 + n + n * (n - 1) // 2,
         "without any line there is one region already": regions - 1,
         "the parallel lines still cross all the others": 1 + (n - p) + (n - p) * (n - p - 1) // 2,
+        "each parallel line still crosses the lines that are not parallel to it": 1
+        + n
+        + (n - p) * (n - p - 1) // 2,
         "that is the number of crossings": regions - 1 - n,
     }
     expect_close(expect_number(answer, "how_many", whole=True), regions, "how_many", mistakes=mistakes)

@@ -102,6 +102,8 @@ def concentration(function: Callable) -> None:
         "you count pieces, so that short ones weigh as much as long ones": _ratio(
             np.ones(len(pieces)), distance < width, apart < width
         ),
+        "you count pieces: take their lengths, and divide each sum by its area": np.mean(distance < width)
+        / np.mean(distance >= width),
         "that is near against the whole window, compare with the rest of it": inside
         / (apart < width).mean()
         / length.sum(),
