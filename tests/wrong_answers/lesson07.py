@@ -39,11 +39,14 @@ WRONG = {
         ("divided by the length", _PERP.format("g - (w @ g) / w.norm() * w", _LONG), r"divide by w\.w"),
         ("added", _PERP.format("g + (w @ g) / (w @ w) * w", _LONG), r"take it away"),
         ("the part along w", _PERP.format("(w @ g) / (w @ w) * w", "across"), r"part along w itself"),
+        ("the other way", _PERP.format("(w @ g) / (w @ w) * w - g", _LONG), r"points the other way"),
+        ("a cosine", _PERP.format("g - (w @ g) / (w.norm() * g.norm()) * w", _LONG), r"length of g as well"),
         ("roles exchanged", _PERP.format("w - (w @ g) / (g @ g) * g", _LONG), r"away from g"),
     ],
     "07-slow": [
         ("begins at zero", _slow(begin="torch.zeros_like(gradients[0])"), r"begins at zero"),
         ("alpha exchanged", _slow(each="m = (1 - alpha) * m + alpha * g"), r"yours are exchanged"),
+        ("whole gradient", _slow(each="m = alpha * m + g"), r"weighed with 1 - alpha, not with 1"),
         ("slow part alone", _slow(out="lamb * m"), r"slow part alone"),
         ("memory alone", _slow(out="m"), r"memory alone"),
         ("no lamb", _slow(out="g + m"), r"lamb is missing"),
@@ -68,7 +71,9 @@ def grokfast_gradients(gradients, alpha, lamb):
     ],
     "07-halved": [
         ("one tick", "lr, decay = check.class_clock(seed=CLASS_SEED)\n"
-         "halved = int(1 / (lr * decay))", r"one tick"),
+         "halved = int(np.ceil(1 / (lr * decay)))", r"one tick"),
+        ("with e", "lr, decay = check.class_clock(seed=CLASS_SEED)\n"
+         "halved = int(np.ceil(np.log(2) / (lr * decay)))", r"formula with e"),
         ("no learning rate", "lr, decay = check.class_clock(seed=CLASS_SEED)\n"
          "halved = int(np.ceil(np.log(2) / decay))", r"left the learning rate out"),
         ("no decay", "lr, decay = check.class_clock(seed=CLASS_SEED)\n"
@@ -87,6 +92,9 @@ def critical_share(shares, understood):
     enough = (~np.isnan(understood)).mean(axis=1) > 0.5
     return shares[enough.argmax()] if enough.any() else np.nan
 """, r"from your share on every one"),
+        ("half is enough, in an array", _CRITICAL.format(
+            enough="(~np.isnan(understood)).mean(axis=1) >= 0.5").replace("np.nan", "np.array(np.nan)"),
+         r"exactly half"),
         ("always a share", """
 def critical_share(shares, understood):
     enough = (~np.isnan(understood)).mean(axis=1) > 0.5

@@ -20,6 +20,10 @@ def perp(function: Callable) -> None:
             "it is at right angles to w, but shorter than g was: make it as long again": across,
             "it is at right angles to w, but has length 1: g had another length": across / across.norm(),
             "it has the length of w: it should be as long as g was": across * w.norm() / across.norm(),
+            "it points the other way: g is what stays, less its part along w": -_as_long(across, g),
+            "its direction is off: you divided by the length of g as well": _as_long(
+                g - (w @ g) / (w.norm() * g.norm()) * w, g
+            ),
             "that is the part along w itself, which was to be taken away": along,
             "its direction is off by the length of w: divide by w.w, which is its square": _as_long(
                 g - (w @ g) * unit, g
@@ -49,6 +53,8 @@ def slow(function: Callable) -> None:
             + lamb * _means(g, alpha, torch.zeros(n, dtype=g.dtype)),
             "the old memory is weighed with alpha, the new gradient with 1 - alpha; yours are exchanged": g
             + lamb * _means(g, 1 - alpha, g[0]),
+            "the new gradient is weighed with 1 - alpha, not with 1": g
+            + lamb * _means(g / (1 - alpha), alpha, g[0]),
             "that is the slow part alone: it is added to the gradient": lamb * means,
             "that is the memory alone: the optimiser gets g + lamb m": means,
             "lamb is missing": g + means,
@@ -90,13 +96,13 @@ def halved(answer: int, *, seed: int = 0) -> None:
     sizes = np.cumprod(np.full(100_000, 1 - lr * decay))
     right = 1 + int((sizes > 0.5).sum())
     mistakes = {
-        "that is one tick, 1 / (lr decay): by then the norm has fallen to about 37 %": [
-            np.floor(1 / (lr * decay)), np.ceil(1 / (lr * decay)), np.round(1 / (lr * decay))
-        ],
         "you left the learning rate out": [np.floor(np.log(2) / decay), np.ceil(np.log(2) / decay)],
         "you left the weight decay out": [np.ceil(np.log(0.5) / np.log1p(-lr))],
         "by then it is not yet at most half: round up": [right - 1],
         "that is one step too late, or from the formula with e, which is not close enough here": [right + 1],
+        "that is one tick, 1 / (lr decay): by then the norm has fallen to about 37 %": [
+            np.floor(1 / (lr * decay)), np.ceil(1 / (lr * decay)), np.round(1 / (lr * decay))
+        ],
     }  # fmt: skip
     got = expect_number(answer, "halved", whole=True)
     for words, wrong in mistakes.items():
@@ -151,7 +157,8 @@ def critical(function: Callable) -> None:
 
 def _nan_allowed(answer: object) -> object:
     """NaN as -1, since `expect_number` takes finite numbers only."""
-    return -1.0 if isinstance(answer, float | np.floating) and np.isnan(answer) else answer
+    scalar = isinstance(answer, float | np.floating | np.ndarray | torch.Tensor) and np.ndim(answer) == 0
+    return -1.0 if scalar and np.isnan(float(answer)) else answer
 
 
 def _from_here_on(enough: np.ndarray) -> float:
