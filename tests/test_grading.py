@@ -278,6 +278,77 @@ def test_a_cell_of_the_story_that_was_changed_is_run():
     assert story(new_notebook(cells=cells)) == []
 
 
+RUN = [
+    ("data = 1", {**LOCKED, "grade_id": "09-setup"}),
+    ("told = 1 / 0", "story"),
+    ("print('x' * 2_000_000)\nprint('the end')", {}),
+    ("print('✓ right')", {"grade": True, "grade_id": "09-a-check"}),
+    ("print('nothing')", {"grade": True, "grade_id": "09-b-check"}),
+    ("while True: pass", {"grade": True, "grade_id": "09-c-check"}),
+    ("1 / 0", {"grade": True, "grade_id": "09-d-check"}),
+    ("print('✓', flush=True)\nimport os; os._exit(0)", {"grade": True, "grade_id": "09-e-check"}),
+    ("print('✓ right')", {"grade": True, "grade_id": "09-f-check"}),
+]
+
+
+@needs_nbgrader
+def test_how_a_notebook_is_run(tmp_path):
+    """Output without end, a loop, a check that says nothing, a kernel that dies."""
+    from nbgrader.preprocessors import Execute, SaveAutoGrades
+    from nbgrader.utils import determine_grade
+
+    from minigrok.course.grading import ExecuteLesson, steps
+
+    assert steps([Execute, SaveAutoGrades]) == [ExecuteLesson, SaveAutoGrades]
+    cells = [
+        code(source, story=True)
+        if told == "story"
+        else code(source, **({**told, "points": 2} if told else {}))
+        for source, told in RUN
+    ]
+    cells[3].metadata["tags"] = ["skip-execution"]  # by a hopeful student, who also asks not to be run below
+    cells[6].metadata["tags"] = ["skip-execution"]
+    notebook = new_notebook(cells=cells)
+    before = dict(os.environ)
+    ExecuteLesson(timeout=3).preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+    assert os.environ == before
+    said = ["".join(output.get("text", output.get("ename", "")) for output in cell.outputs) for cell in cells]
+    assert "not run for the marks" in said[1] and len(said[2]) < 2_000_100
+    marks = [determine_grade(cell)[0] for cell in cells[3:]]
+    assert marks == [2, 0, 0, 0, 0, 0]
+    assert "NoResult" in said[4] and "KeyboardInterrupt" in said[5] and "ZeroDivisionError" in said[6]
+    assert "DeadKernelError" in said[7] and said[8] == "DeadKernelError"
+    assert all("skip-execution" not in cell.metadata["tags"] for cell in cells)
+
+
+@needs_nbgrader
+def test_a_kernel_that_cannot_start_is_no_mark(tmp_path):
+    """Too little memory to begin with is the grader's mistake, not the submission's."""
+    from traitlets.config import Config
+
+    from minigrok.course.grading import ExecuteLesson
+
+    config = Config({"LessonKernelManager": {"sandbox": "none", "memory": 0.001}})
+    notebook = new_notebook(cells=[code("1", grade=True, grade_id="09-a-check", points=1)])
+    with pytest.raises(RuntimeError, match="Kernel died before replying"):
+        ExecuteLesson(config=config).preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+
+
+def test_checks_that_were_changed_are_put_back():
+    from types import ModuleType
+
+    module, names = ModuleType("lesson"), {}
+    module.answer = original = lambda value: "no"
+    before_a_cell = _kernel.keep_checks(names)
+    before_a_cell(None)
+    names["check"] = module
+    before_a_cell(None)  # the setup cell has run
+    module.answer = lambda value: "yes"
+    names["check"] = None
+    before_a_cell(None)
+    assert names["check"] is module and module.answer is original
+
+
 # ---- limits, tripwire, sandbox ----------------------------------------------------------------------------
 
 
@@ -444,7 +515,7 @@ def test_moodle_finds_its_columns(exported, capsys):
     assert by_id["reference"] == ["Ada", "King, Countess", "reference", "ada@example.org", "5"]
     assert by_id["blank"][4] == "0" and by_id["absent"][4] == "-"  # a dash is no mark, to Moodle
     said = capsys.readouterr().out
-    assert f"no person has marked yet count 0: {NAME} of reference\n" in said
+    assert f"wait for a person, and count 0 where none has been: {NAME} of reference\n" in said
     assert "no e-mail address is known of absent, blank, edited, hard_coded: map `ID number`" in said
 
 

@@ -1,7 +1,8 @@
 """Whole rounds of nbgrader over lessons of the course: handed out, handed in, marked.
 
 Seven invented students hand in each lesson. By default two light lessons are graded; all of them by
-`make test-grading`, which sets MINIGROK_GRADE to their numbers ("00 01 02 ...").
+`make test-grading`, which sets MINIGROK_GRADE to their numbers ("00 01 02 ..."). MINIGROK_SANDBOX chooses the
+kind of sandbox; without it, it is the strongest of this machine.
 """
 
 import importlib.util
@@ -175,6 +176,7 @@ def course(tmp_path_factory):
     made = Course(editions.release(tmp_path_factory.mktemp("class") / "course", SEED, lessons=ASKED))
     with (made / "nbgrader_config.py").open("a", encoding="utf-8") as config:
         config.write(f"c.ExecuteLesson.timeout = {LOOP}\n")
+        config.write(f"c.LessonKernelManager.sandbox = {os.environ.get('MINIGROK_SANDBOX', 'auto')!r}\n")
     (made / "secret.txt").write_text("of the teacher")
     with socket.create_server(("127.0.0.1", 0)) as made.server:
         made.server.settimeout(0)

@@ -121,7 +121,8 @@ class ExecuteLesson(Execute):
     )
 
     def __init__(self, **options):
-        super().__init__(kernel_manager_class=LessonKernelManager, **options)
+        # nothing that the kernel still holds is wanted
+        super().__init__(kernel_manager_class=LessonKernelManager, shutdown_kernel="immediate", **options)
 
     def preprocess(self, nb: NotebookNode, resources=None, km=None):
         for cell in nb.cells:  # whoever wrote this tag into a check did not want it to be run
@@ -370,7 +371,7 @@ def main(argv: list[str] | None = None) -> int:
     to.write_text(text.getvalue(), encoding="utf-8")
     print(f"wrote {to}: {len(rows)} students, {len(most)} lessons")
     if waiting:
-        print(f"open answers that no person has marked yet count 0: {', '.join(waiting)}")
+        print(f"open answers wait for a person, and count 0 where none has been: {', '.join(waiting)}")
     if options.platform == "moodle" and (nameless := [row.student for row in rows if not row.email]):
         print(
             f"no e-mail address is known of {', '.join(nameless)}: map `ID number` on import, "
