@@ -334,8 +334,6 @@ def _infer_shape(model: nn.Module) -> Shape:
             return (module.in_features,)
         if not isinstance(module, nn.Sequential) and next(module.parameters(recurse=False), None) is not None:
             break  # something else comes first
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            break
     raise ValueError(
         "cannot tell the shape of one input: the network does not start with a linear layer. "
         "Give it, for example input_shape=(3, 32, 32)."

@@ -169,6 +169,11 @@ def test_which_loss_is_stronger_depends_on_the_network(digits, digits_by_squares
     assert found[0][1] < found[0][0] and found[1][0] < found[1][1]
 
 
+def test_an_attack_says_how_many_it_fooled():
+    found = attacks.Attack(torch.zeros(3, 2), torch.tensor([True, False, True]), torch.ones(3))
+    assert repr(found) == "Attack(2 of 3 samples fooled)"
+
+
 def test_several_losses_take_turns():
     model, x = small_net(), some_points(100)
     y = right_labels(model, x)

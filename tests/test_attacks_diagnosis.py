@@ -51,6 +51,16 @@ def test_a_healthy_network_raises_no_suspicion(digits):
     assert all(0 <= getattr(found, name) <= 1 for name in shares)
 
 
+def test_a_function_is_diagnosed_as_the_module_it_calls(digits):
+    model, x, y = digits
+    twins = {torch.float32: model, torch.float64: copy.deepcopy(model).double()}
+    found = [
+        diagnose(asked, x[:50], y[:50], EPS, steps=5, queries=20, generator=seeded())
+        for asked in (model, lambda points: twins[points.dtype](points))
+    ]
+    assert found[0] == found[1]
+
+
 def test_its_numbers_are_those_of_the_attacks(digits):
     model, x, y = digits
     found = diagnose(model, x, y, EPS, queries=20, generator=seeded(3))

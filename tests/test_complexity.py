@@ -165,13 +165,16 @@ def test_pictures_in_chunks_of_any_size_and_in_any_layout(monkeypatch, values, r
     assert torch.equal(local_complexity(model, turned, radius=radius, frame=frame).per_layer, expected)
 
 
-def test_doubts_about_pictures_are_settled_unit_by_unit(monkeypatch):
+@pytest.mark.parametrize("rows", [_complexity._ROWS, 1])
+def test_doubts_about_pictures_are_settled_unit_by_unit(monkeypatch, rows):
     """With an absurd safety all signs are in doubt: float64 must be asked about the right units."""
+    monkeypatch.setattr(_complexity, "_ROWS", rows)  # with few the doubts are settled on the way
     model = picture_network(resnet18, True)
     x, frame = torch.rand(3, 3, 8, 10, generator=generator(9)), random_frame(3, 240)
     monkeypatch.setattr(_complexity, "_SAFETY", 1e4)
     found = local_complexity(model, x, radius=0.01, frame=frame)
     assert torch.equal(found.per_layer, plain(model, x, frame, 0.01))
+    assert repr(found) == f"LocalComplexity(3 points, {found.per_layer.shape[1]} layers, r=0.01, P=3)"
 
 
 @settings(max_examples=60)

@@ -164,6 +164,12 @@ def test_the_trace_of_least_squares_is_known():
     assert abs(estimates / expected - 1) < 0.05
 
 
+@pytest.mark.parametrize("samples", [1, None])
+def test_a_loss_that_is_linear_in_the_weights_has_no_trace(samples):
+    found = measures.hessian_trace(lambda line: line(X).sum(), nn.Linear(3, 2).double(), samples=samples)
+    assert found == 0 and found.shape == ()
+
+
 def test_where_all_is_fitted_the_trace_is_the_length_of_the_gradients():
     """What ties the gradient lemma to sharpness: tr H = 2 mean ||df/dtheta||^2 if f fits exactly."""
     model = net()

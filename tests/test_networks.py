@@ -223,6 +223,20 @@ def test_one_number_for_each_sample_is_one_unit_or_one_output():
     assert network(torch.ones(2, 3)).tolist() == [[2.0], [2.0]]
 
 
+def test_weights_that_are_computed_on_the_way_are_constants():
+    class Positive(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3, generator=generator()))
+
+        def forward(self, x):
+            return F.relu(F.linear(x, torch.abs(self.weight).mul(2)) - 0.5)
+
+    model = Positive()
+    agrees(model, (3,))
+    assert trace(model, (3,)).units == (4,)  # the absolute value of a weight is no layer of units
+
+
 def test_a_default_argument_of_forward_keeps_its_default():
     class Scaled(nn.Module):
         def forward(self, x, factor=3.0):

@@ -285,6 +285,12 @@ def test_a_window_far_from_the_origin_has_no_slivers(numbers):
     assert np.allclose(np.sort(cut.areas), np.sort(near.areas), atol=1e-6)
 
 
+def test_a_partition_says_how_many_regions_it_has():
+    line = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+    nn.init.constant_(line[0].weight, 1.0), nn.init.zeros_(line[0].bias)
+    assert repr(partition(line)) == "Partition(2 regions, box=((-1.0, 1.0), (-1.0, 1.0)))"
+
+
 def test_a_network_that_is_dead_in_the_window_has_one_region():
     model = random_mlp((2, 5, 1))
     model[0].bias.data.fill_(-100.0)

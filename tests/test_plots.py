@@ -1,5 +1,7 @@
 """The figures: pixels against the network itself, and what every reader must be able to tell apart."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -313,6 +315,13 @@ def test_notebooks_show_png_with_two_dots_a_pixel(monkeypatch):
     monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats", formats.append)
     plots.use_style()
     assert formats == ["retina"]
+
+
+@pytest.mark.parametrize("missing", ["IPython", "matplotlib_inline.backend_inline"])
+def test_the_style_asks_for_no_notebook(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    plots.use_style()
+    assert plt.rcParams["axes.titlelocation"] == "left"
 
 
 def test_a_curve_is_told_apart_without_colour():

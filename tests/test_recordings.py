@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import zipfile
 
 import numpy as np
@@ -203,3 +204,25 @@ def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(tmp_path, mon
 def test_many_seeds_are_told_as_a_range(seeds, told):
     facts = {"device": "a laptop", "date": "2026-11-20", "seconds": 1.0, "seed": seeds, "command": "run"}
     assert told in recordings.Recording({}, facts).cite()
+
+
+@pytest.mark.parametrize(
+    ("system", "name"), [("linux", "An Intel"), ("darwin", "An Apple"), ("win32", "A Windows PC")]
+)
+def test_the_processor_is_named_on_every_system(monkeypatch, system, name):
+    def ask(command, **options):
+        assert command[0] == "sysctl" and system == "darwin"
+        return subprocess.CompletedProcess(command, 0, stdout="An Apple\n")
+
+    monkeypatch.setattr(recordings.sys, "platform", system)
+    monkeypatch.setattr(recordings.subprocess, "run", ask)
+    monkeypatch.setattr(recordings.platform, "processor", lambda: "A Windows PC")
+    monkeypatch.setattr(recordings.Path, "read_text", lambda path: "processor: 0\nmodel name\t: An Intel\n")
+    assert recordings.machine()["device"] == name
+
+
+def test_a_linux_that_keeps_the_name_to_itself_is_known_by_its_kind(monkeypatch):
+    monkeypatch.setattr(recordings.sys, "platform", "linux")
+    monkeypatch.setattr(recordings.Path, "read_text", lambda path: "processor: 0\n")
+    monkeypatch.setattr(recordings.platform, "machine", lambda: "riscv64")
+    assert recordings.machine()["device"] == "riscv64"

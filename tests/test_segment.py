@@ -197,6 +197,12 @@ def test_counts_add_up_when_the_segment_is_split(middle):
     np.testing.assert_allclose(whole.breakpoints, joined, rtol=0, atol=1e-12)
 
 
+def test_a_segment_says_how_many_regions_it_has():
+    unit = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    nn.init.ones_(unit[0].weight), nn.init.constant_(unit[0].bias, -0.5)
+    assert repr(on_segment(unit, torch.zeros(1), torch.ones(1))) == "Segment(2 regions)"
+
+
 def test_the_way_back_is_the_same_way():
     model = random_mlp([10, 40, 40, 3], seed=7)
     a, b = random_ends(10, seed=8)

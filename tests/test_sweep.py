@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,27 @@ def test_a_process_that_dies_takes_no_other_cell_with_it():
     table = sweep.run(sweep_functions.dies_at_seven, CELLS, workers=2)
     assert products(table) == [2, 20, 3, 30, None, None]
     assert {record["error"] for record in table.failed} == {"its process died (out of memory?)"}
+
+
+def test_a_pool_that_breaks_as_a_job_is_handed_in_loses_no_cell(monkeypatch):
+    handed_in = itertools.count()
+
+    class Fragile(futures.ProcessPoolExecutor):
+        def submit(self, *job):
+            if next(handed_in) == 1:
+                raise futures.process.BrokenProcessPool("a process died since the last look")
+            return super().submit(*job)
+
+    monkeypatch.setattr(sweep.futures, "ProcessPoolExecutor", Fragile)
+    table = sweep.run(sweep_functions.product, CELLS[:4], workers=2)
+    assert products(table) == [2, 20, 3, 30] and not table.failed
+
+
+def test_the_progress_bar_counts_cells(capsys):
+    sweep.run(sweep_functions.product, CELLS, together=1, progress=True)
+    assert "/6 [" in capsys.readouterr().err
+    sweep.run(sweep_functions.product, CELLS)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_map_has_the_seeds_along_its_third_axis():
@@ -213,6 +235,13 @@ def test_a_half_written_line_is_said_and_run_again(tmp_path):
     with pytest.warns(UserWarning, match="the last line of .* was half-written: that cell is run again"):
         table = sweep.run(counting(seen), CELLS, path=path)
     assert seen == [(7, 10)] and products(table) == [2, 20, 3, 30, 7, 70]
+    assert len(path.read_bytes().splitlines()) == 7
+
+
+def test_an_empty_file_is_begun(tmp_path):
+    path = tmp_path / "sweep.jsonl"
+    path.touch()
+    assert len(sweep.run(counting([]), CELLS, path=path)) == 6
     assert len(path.read_bytes().splitlines()) == 7
 
 
