@@ -67,7 +67,7 @@ def complexity(function: Callable) -> None:
         }
         expect_close(got, right, "the complexity", mistakes=mistakes)
     _like_the_library(function)
-    passed("that is local complexity: the same counts as the library's, which may do it from now on")
+    passed("that is local complexity, with the library's counts: it may do it from now on")
 
 
 def _like_the_library(function: Callable) -> None:

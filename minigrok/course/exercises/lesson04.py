@@ -143,7 +143,7 @@ def two_groups(answer: object, *, seed: int = 0) -> None:
     expect_close(got, [high, low], "accuracies", rtol=0, atol=2e-3, mistakes=mistakes)
     passed(
         f"{high:.2f} where the mirror (b, a) was trained, {low:.2f} elsewhere: with one table\n"
-        "a + b and b + a are the same input, so half of this exam had been handed out with its answers.\n"
+        "a + b and b + a are the same input: half of this exam was handed out with its answers.\n"
         "The colleague may claim that the network is symmetric, which is how it was built"
     )
 
@@ -174,8 +174,8 @@ def wave_order(function: Callable) -> None:
         inverse_participation(table[rows]).mean() for rows in (range(1, 59), np.array(order, int))
     )
     passed(
-        f"inverse participation ratio of a network that multiplies: {usual:.2f} in the usual order, "
-        f"{yours:.2f} in yours"
+        "inverse participation ratio of a network that multiplies:\n"
+        f"{usual:.2f} in the usual order, {yours:.2f} in yours"
     )
 
 
