@@ -213,8 +213,9 @@ def test_the_teachers_page_shows_the_plans_as_the_lessons_have_them():
     source, names = text_of(ROOT / "book" / "instructor.md"), {}
     shown = [exec_cell(cell, names) for cell in re.findall(r"(?s)```{code-cell} python3\n(.*?)```", source)]
     assert names["timetable"].overview(names["lessons"]) in shown
-    for plan in [*plans.MODULES.values(), plans.HALF_DAY]:
+    for plan in plans.MODULES.values():
         assert names["timetable"].agenda(plan, names["lessons"]) in shown
+    assert names["timetable"].blocks(plans.HALF_DAY, names["lessons"]) in shown
 
 
 def exec_cell(cell: str, names: dict) -> str | None:

@@ -56,13 +56,24 @@ def test_the_modules_are_those_of_the_course_and_have_90_minutes():
     assert {plan.minutes for plan in plans.MODULES.values()} == {90}
 
 
+@pytest.mark.parametrize("table", [timetable.agenda, timetable.blocks])
 @pytest.mark.parametrize("name", PLANS)
-def test_an_agenda_runs_without_gaps_from_nought_to_the_end(name):
-    _, _, *rows = cells(timetable.agenda(PLANS[name], LESSONS))
-    times = [[int(h) * 60 + int(m) for h, m in re.findall(r"(\d+):(\d\d)", row[0])] for row in rows]
-    assert times[0][0] == 0 and times[-1][1] == PLANS[name].minutes
-    assert all(here[1] == after[0] for here, after in zip(times, times[1:], strict=False))
-    assert all(begin < end for begin, end in times)
+def test_an_agenda_runs_without_gaps_from_nought_to_the_end(name, table):
+    _, _, *rows = cells(table(PLANS[name], LESSONS))
+    clock = 0
+    for begin, minutes, *_ in rows:
+        hours, rest = begin.split(":")
+        assert int(hours) * 60 + int(rest) == clock and int(minutes) > 0
+        clock += int(minutes)
+    assert clock == PLANS[name].minutes
+
+
+def test_half_a_day_is_two_modules_a_break_and_two_exercises():
+    _, _, *rows = cells(timetable.blocks(plans.HALF_DAY, LESSONS))
+    assert "A break." in [what for _, _, what in rows]
+    assert [what[:3] for _, _, what in rows if what.startswith("[")] == [
+        f"[{n}" for n in "01 02 03 04 05 07 02 04".split()
+    ]
 
 
 @pytest.mark.parametrize("name", PLANS)

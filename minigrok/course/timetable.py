@@ -7,6 +7,7 @@ built; `python -m minigrok.course.timetable` checks the plans.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from minigrok.course.cells import exercises, part, read_lesson
@@ -19,6 +20,7 @@ __all__ = [
     "Step",
     "agenda",
     "beforehand",
+    "blocks",
     "check",
     "duration",
     "homework",
@@ -144,15 +146,30 @@ def agenda(plan: Plan, lessons: Mapping[str, Lesson]) -> str:
     rows, clock = [], 0
     for step in plan.steps:
         end = clock + duration(step, lessons)
-        shown = " ".join(f"{{numref}}`{name}`" for name in step.figures)
+        shown = ", ".join([f"{{numref}}`{name}`" for name in step.figures] + ["player"] * step.player)
         if step.exercise:
             shown = (
                 f"[Exercise {lessons[step.lesson].cards[step.exercise].number}](#exercise-{step.exercise})"
             )
         what = f"**Predict.** {step.what}" if step.predict else step.what
-        rows.append((f"{_clock(clock)} to {_clock(end)}", step.lesson or "–", what, shown))
+        rows.append((_clock(clock), end - clock, step.lesson or "–", what, shown))
         clock = end
-    return _table(("time", "lesson", "what happens", "on the screen"), rows)
+    return _table(("from", "min", "lesson", "what happens", "on the screen"), rows)
+
+
+def blocks(plan: Plan, lessons: Mapping[str, Lesson]) -> str:
+    """The plan in few rows: the steps of one lesson that follow each other are one, its exercises named."""
+    rows, clock = [], 0
+    for _, group in groupby(plan.steps, key=lambda step: step.lesson or step.what):
+        steps = list(group)
+        number = steps[0].lesson
+        names = [step.exercise for step in steps if step.exercise]
+        done = [f"[exercise {lessons[number].cards[name].number}](#exercise-{name})" for name in names]
+        what = ", with ".join([_link(lessons[number]), *done]) if number else steps[0].what
+        minutes = sum(duration(step, lessons) for step in steps)
+        rows.append((_clock(clock), minutes, what))
+        clock += minutes
+    return _table(("from", "min", "what"), rows)
 
 
 def homework(plan: Plan, lessons: Mapping[str, Lesson]) -> str:
