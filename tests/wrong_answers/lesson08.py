@@ -103,6 +103,7 @@ WRONG = {
             _linear("return (margins / sizes).min(dim=1).values"),
             r"holds nan at index",
         ),
+        ("no shift", _linear(_USUAL).replace("x @ W.T + b", "x @ W.T"), r"b is missing"),
         (
             "the furthest",
             _linear(
@@ -135,6 +136,7 @@ WRONG = {
             _step(loss="z.max(dim=1).values - z.gather(1, y[:, None])[:, 0]"),
             r"the right class is among the rivals",
         ),
+        ("its own logit alone", _step(loss="-z.gather(1, y[:, None])[:, 0]"), r"at the logit of y alone"),
         ("cross-entropy", _step(loss="F.cross_entropy(z, y, reduction='none')"), r"step of cross-entropy"),
         ("eps for the step", _step(moved="x_adv + eps * gradient.sign()"), r"the length eps, not step_size"),
         (

@@ -60,9 +60,10 @@ def _linear_truth(W: Tensor, b: Tensor, x: Tensor, y: Tensor, norm: str) -> dict
                 m.min() / alone,
                 m.min(),
                 (m / size[own]).max(),
+                ((v @ point) / size[own]).min(),
             ]  # fmt: skip
         )
-    right, swapped, largest, strongest, unpaired, bare, furthest = np.array(rows).T
+    right, swapped, largest, strongest, unpaired, bare, furthest, unshifted = np.array(rows).T
     cut = np.clip(right, 0, None)
     return {
         "want": cut,
@@ -76,6 +77,7 @@ def _linear_truth(W: Tensor, b: Tensor, x: Tensor, y: Tensor, norm: str) -> dict
             "v is the difference of two rows, W_y - W_k": np.clip(unpaired, 0, None),
             "that is the margin itself: divide it by the size of its slope": np.clip(bare, 0, None),
             "that is the furthest rival, not the nearest": np.clip(furthest, 0, None),
+            "b is missing: it shifts every boundary": np.clip(unshifted, 0, None),
         },
     }
 
@@ -115,7 +117,8 @@ def _slope(model: Callable, x: Tensor, y: Tensor, loss: str = "margin") -> Tenso
             - right
         )
     else:
-        value = {"largest": z.max(1).values - right, "cross_entropy": z.logsumexp(1) - right}[loss]
+        value = {"largest": z.max(1).values - right, "cross_entropy": z.logsumexp(1) - right,
+                 "alone": -right}[loss]  # fmt: skip
     return torch.autograd.grad(value.sum(), x)[0]
 
 
@@ -146,6 +149,9 @@ def _wrong_steps(
         "the step begins at x: it should begin at x_adv": back(x + step_size * slope.sign()),
         "the right class is among the rivals: put -infinity in its place": back(
             x_adv + step_size * _slope(model, x_adv, y, "largest").sign()
+        ),
+        "that looks at the logit of y alone: the margin is its lead over the largest rival": back(
+            x_adv + step_size * _slope(model, x_adv, y, "alone").sign()
         ),
         "that is the step of cross-entropy: take the margin loss": back(
             x_adv + step_size * _slope(model, x_adv, y, "cross_entropy").sign()
@@ -261,6 +267,7 @@ def median(answer: float, *, seed: int = 0) -> None:
     right = found["l2"]
     mistakes = {
         "that is the distance in the largest coordinate, l-infinity": np.median(found["linf"]),
+        "that is the mean over the images: take the median": right.mean(),
         "images that are wrong already have the distance 0, and belong to it": np.median(right[right > 0]),
     }
     expect_close(expect_number(answer, "median"), np.median(right), "median", rtol=0.05, mistakes=mistakes)
