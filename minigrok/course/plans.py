@@ -150,7 +150,7 @@ GROKKING = Plan(
         Step("07", "Early stopping throws away just the runs that wait.", 4, ("fig-07-stop",)),
         Step(
             "07",
-            "Two things differ: find them before the last two rows are uncovered.",
+            "The published comparison is rows one and two. What differs besides the method? Then the rest.",
             5,
             ("fig-07-confound",),
         ),
