@@ -30,6 +30,9 @@ WRONG = {
          r"the lemma has the Frobenius norm"),
         ("mean length", _sides("right = W.square().sum() / x.norm(dim=1).mean()**2 * mean"),
          r"the shortest input belongs there, not the mean"),
+        ("each its own length", _sides("right = W.square().sum() * (gw.square().sum((1, 2))"
+                                       " / x.square().sum(1)).mean()"), r"divided each sample by its own"),
+        ("exchanged", _sides("left, right = right, left"), r"return left, then right"),
         ("no length", _sides("right = W.square().sum() * mean"), r"the shortest input is missing"),
         ("mean of the weight gradients", _sides(
             "right = W.square().sum() / shortest**2 * gw.mean(0).square().sum()"),
@@ -63,6 +66,13 @@ WRONG = {
          "    off = ~torch.eye(len(answers), dtype=torch.bool)\n"
          "    return (answers == answers.T)[~trained & off].double().mean()",
          r"the mirror of some was trained"),
+        ("one order hidden", "def agreement(answers, trained):\n"
+         "    off = ~torch.eye(len(answers), dtype=torch.bool)\n"
+         "    return (answers == answers.T)[~(trained & trained.T) & off].double().mean()",
+         r"both orders must be hidden"),
+        ("divided by all", "def agreement(answers, trained):\n"
+         "    where = ~trained & ~trained.T & ~torch.eye(len(answers), dtype=torch.bool)\n"
+         "    return ((answers == answers.T) & where).double().mean()", r"divided by the whole table"),
         ("the test as published", "def agreement(answers, trained):\n"
          "    return (answers == answers.T)[trained].double().mean()", r"the abelian test on training pairs"),
         ("mirror hidden", "def agreement(answers, trained):\n"
@@ -80,6 +90,9 @@ WRONG = {
          "    z = torch.nn.functional.normalize(features, dim=0).T\n"
          "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
          r"one row for each sample"),
+        ("not divided by n", "def entropy(features):\n    z = features / features.norm(dim=1, keepdim=True)\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
+         r"R is to be divided by n"),
         ("zero times log zero", "def entropy(features):\n"
          "    z = features / features.norm(dim=1, keepdim=True)\n"
          "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).round(decimals=9).abs()\n"

@@ -37,6 +37,9 @@ def both_sides(function: Callable) -> None:
                     np.linalg.norm(by_x, axis=1)
                 ),
                 "that is the sum over the samples: take the mean": np.sum(by_x**2),
+                "that is the right side: return left, then right": np.sum(w**2)
+                / lengths.min() ** 2
+                * np.mean(np.sum(by_weight**2, (1, 2))),
             },
         )
         mean = np.mean(np.sum(flat**2, 1))
@@ -57,6 +60,8 @@ def both_sides(function: Callable) -> None:
                 * mean,
                 "the shortest input belongs there, not the mean length": norm / lengths.mean() ** 2 * mean,
                 "the shortest input belongs there, not the longest": norm / lengths.max() ** 2 * mean,
+                "one length stands below the mean, the shortest: you divided each sample by its own": norm
+                * np.mean(np.sum(flat**2, 1) / lengths**2),
                 "the norm of W1 is not squared": np.sqrt(norm) / lengths.min() ** 2 * mean,
                 "the length of the input is not squared": norm / lengths.min() * mean,
                 "the shortest input is missing": norm * mean,
@@ -99,7 +104,7 @@ def schedule_end(function: Callable) -> None:
     if got < 0:
         raise ExerciseError("an accuracy is not negative: where last is above first, the noise never falls")
     expect_close(got, 0.0, "the accuracy for first 0.2 and last 0.4", reveal=True)
-    passed("with the paper's two settings the schedule ends at half and at a fifth of the training set")
+    passed("in the paper's two settings it ends at half and at a fifth of the training set")
 
 
 def symmetrised(function: Callable) -> None:
@@ -156,6 +161,10 @@ def agreement(function: Callable) -> None:
             "that is over all hidden pairs and the pairs (a, a) too": share(~trained),
             "that is the abelian test on training pairs": share(trained),
             "even where the mirror is hidden, one of the two orders was trained": share(trained & ~trained.T),
+            "both orders must be hidden, not one of them": share(~(trained & trained.T) & off),
+            "you divided by the whole table: divide by the pairs that count": (
+                (same & ~trained & ~trained.T & off).double().mean().item()
+            ),
             "that is over the whole table": share(torch.ones(p, p, dtype=torch.bool)),
         }
         expect_close(got, share(~trained & ~trained.T & off), "the agreement", mistakes=mistakes)
@@ -177,6 +186,7 @@ def entropy(function: Callable) -> None:
                 torch.nn.functional.normalize(z, dim=0).T @ torch.nn.functional.normalize(z, dim=0) / d
             ),
             "the sign is wrong": -right,
+            "R is to be divided by n, so that its eigenvalues add up to 1": _entropy(unit @ unit.T),
         }
         expect_close(got, right, "the entropy", mistakes=mistakes)
     one = expect_number(call(function, torch.ones(5, 3, dtype=torch.float64)), "the entropy of equal rows")
