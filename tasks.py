@@ -203,15 +203,7 @@ def test_grading():
     python, start = environment(["test"]), time.time()
     numbers = sorted(path.name[:2] for path in Path("lessons").glob("*.ipynb"))
     say("grading every lesson for seven students, in two processes: 10 to 20 minutes.")
-    pytest = [
-        python,
-        "-m",
-        "pytest",
-        "tests/test_grading_lessons.py",
-        "--durations=5",
-        "-p",
-        "no:cacheprovider",
-    ]
+    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_grading_lessons.py"]
     halves = {"even": numbers[::2], "odd": numbers[1::2]}
     env = {half: {**os.environ, "MINIGROK_GRADE": " ".join(halves[half])} for half in halves}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:

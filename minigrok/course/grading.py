@@ -1,13 +1,15 @@
 """What nbgrader needs beyond itself to grade this course: quick, limited runs, and marks for other platforms.
 
-    python -m minigrok.course.grading sandbox                  what will hold a submission on this machine
-    python -m minigrok.course.grading export --for moodle      all marks as a file to import (or canvas, csv)
+    python -m minigrok.course.grading sandbox              what will hold a submission on this machine
+    python -m minigrok.course.grading export --for moodle  all marks as a file to import (or canvas, csv)
+    python -m minigrok.course.grading seed 17              is a number of the book right for this class too?
 
 `nbgrader_config.py` of a release (see `minigrok.course.editions`) puts `ExecuteLesson` in the place of
 nbgrader's own execution. The book's page "Grading" says how to work with it.
 """
 
 import argparse
+import contextlib
 import csv
 import functools
 import importlib.util
@@ -39,7 +41,9 @@ from nbgrader.utils import is_grade, is_locked, is_solution, setenv
 from traitlets import Enum, Float, Integer, default
 
 from minigrok.course._kernel import OF_THE_SYSTEM
-from minigrok.course.cells import digest, tags
+from minigrok.course.cells import digest, exercises, part, read_lesson, tags
+from minigrok.course.editions import ROOT, lesson_files
+from minigrok.course.exercises import ExerciseError
 
 __all__ = [
     "ExecuteLesson",
@@ -50,6 +54,7 @@ __all__ = [
     "marks",
     "moodle",
     "plain",
+    "shared_numbers",
     "steps",
     "story",
 ]
@@ -185,6 +190,38 @@ def _fail(cells: list[NotebookNode], name: str, sentence: str) -> None:
                 cell.outputs.append(
                     NotebookNode(output_type="error", ename=name, evalue=sentence, traceback=[line])
                 )
+
+
+# ---- the class seed ---------------------------------------------------------------------------------------
+
+
+def shared_numbers(notebook: NotebookNode, seed: int) -> list[str]:
+    """The exercises of a lesson whose number for seed 0, which the book shows, is right for `seed` too.
+
+    Some answers have few values, so two classes may agree by chance. Runs what these exercises need, in this
+    process and in the working directory, which should be the folder of the lessons.
+    """
+    asked = {name: parts for name, parts in exercises(notebook).items() if _asks_a_number(parts)}
+    names, shared = {"__name__": "__main__"}, []
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in notebook.cells if asked else []:
+            name = cell.metadata.get("minigrok", {}).get("exercise")
+            if part(cell) == "setup" or "needed-by-exercises" in tags(cell):
+                exec(cell.source, names)
+            elif part(cell) == "answer" and name in asked:
+                published = dict(names)
+                exec(cell.source, published)
+                try:
+                    exec(asked[name]["check"].source, published | {"CLASS_SEED": seed})
+                except ExerciseError:
+                    continue
+                shared.append(name)
+    return shared
+
+
+def _asks_a_number(parts: dict[str, NotebookNode]) -> bool:
+    """Whether the answer is a value of the class's seed; a function is right for every class."""
+    return "CLASS_SEED" in parts.get("check", {}).get("source", "") and "def " not in parts["answer"].source
 
 
 # ---- where it is run --------------------------------------------------------------------------------------
@@ -359,6 +396,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.command == "sandbox":
         print(SAID[best_sandbox()])
         return 0
+    if options.command == "seed":
+        return _say_shared(options.seed, options.root)
     database = options.course / "gradebook.db"
     if not database.exists():
         print(f"grading: there is no {database}: give the course's folder with --course", file=sys.stderr)
@@ -380,6 +419,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _say_shared(seed: int, root: Path) -> int:
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    with contextlib.chdir(root / "lessons"):
+        shared = [
+            name for path in lesson_files(root=root) for name in shared_numbers(read_lesson(path), seed)
+        ]
+    if shared:
+        print(
+            f"seed {seed}: the book's numbers are right for {', '.join(shared)}. Another seed may do better."
+        )
+    else:
+        print(f"seed {seed}: no number of the book is right.")
+    return 1 if shared else 0
+
+
 SAID = {
     "bubblewrap": "bubblewrap: a submission has no network, no other processes, and no files but its own.",
     "network": "network: a submission has no network, but your rights to files. Install bubblewrap.",
@@ -393,6 +447,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sandbox", help="what will hold a submission on this machine")
+    command = commands.add_parser("seed", help="is a number of the book right for this class too?")
+    command.add_argument("seed", type=int)
+    command.add_argument("--root", type=Path, default=ROOT, help="clone of the repository")
     command = commands.add_parser("export", help="all marks as a file for another platform")
     command.add_argument("--for", dest="platform", choices=FORMATS, required=True)
     command.add_argument(
