@@ -91,10 +91,13 @@ def test_a_process_that_dies_takes_no_other_cell_with_it():
 def test_a_pool_that_breaks_as_a_job_is_handed_in_loses_no_cell(monkeypatch):
     handed_in = itertools.count()
 
-    class Fragile(futures.ProcessPoolExecutor):
+    class Fragile(futures.ThreadPoolExecutor):  # sooner than processes, and all that matters is who raises
+        def __init__(self, workers, *of_processes):
+            super().__init__(workers)
+
         def submit(self, *job):
             if next(handed_in) == 1:
-                raise futures.process.BrokenProcessPool("a process died since the last look")
+                raise futures.BrokenExecutor("a process died since the last look")
             return super().submit(*job)
 
     monkeypatch.setattr(sweep.futures, "ProcessPoolExecutor", Fragile)
