@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = 17  # none of the numbers of the book is right for it, see the last test
 ASKED = os.environ.get("MINIGROK_GRADE", "01 06").split()
 LESSONS = {path.stem: read_lesson(path) for path in editions.lesson_files(ASKED)}
-LOOP = 20 if "MINIGROK_GRADE" in os.environ else 8  # seconds after which a cell counts as endless
+LOOP = 30  # seconds after which a cell counts as endless: enough for an honest one on a busy machine
 
 
 def with_check(notebook) -> dict[str, dict]:
@@ -125,7 +125,9 @@ def endless(notebook, lesson, course):
     right = reference(notebook, lesson, course)
     function = re.search(r"^def (\w+)", solution(lesson, right[0]), re.M)
     head = f"def {function[1]}(*arguments, **options):\n    " if function else ""
-    answer(notebook, right[0], f"{head}while True: pass")
+    answer(
+        notebook, right[0], f"import time\n{head}while True: time.sleep(0.1)  # or the tests would be slow"
+    )
     return right[1:]
 
 
