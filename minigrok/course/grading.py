@@ -125,6 +125,11 @@ class ExecuteLesson(Execute):
         config=True
     )
 
+    # nbclient's 4 seconds have cost an honest submission its marks on a busy machine
+    iopub_timeout = Integer(60, help="Seconds to wait for what a cell printed, once it is done.").tag(
+        config=True
+    )
+
     def __init__(self, **options):
         # nothing that the kernel still holds is wanted
         super().__init__(kernel_manager_class=LessonKernelManager, shutdown_kernel="immediate", **options)
