@@ -187,15 +187,9 @@ def test():
         "stripped": follow([python, "-m", "nbstripout", "--verify", "--keep-id", *lessons], env),
     }
     # The lessons run in a process of their own beside the tests; what they print comes after.
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        beside = subprocess.Popen([*pytest, *nbval, *lessons], env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            results["tests"] = follow([*pytest, "--durations=10"], env)
-            code = beside.wait()
-        finally:
-            beside.kill()
-        log.seek(0)
-        results["lessons"] = code, show(log)
+    results |= together(
+        {"tests": ([*pytest, "--durations=10"], env), "lessons": ([*pytest, *nbval, *lessons], env)}
+    )
     conclude(results, time.time() - start)
 
 
@@ -205,17 +199,23 @@ def test_grading():
     say("grading every lesson for seven students, in two processes: 10 to 20 minutes.")
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_grading_lessons.py"]
     halves = {"even": numbers[::2], "odd": numbers[1::2]}
-    env = {half: {**os.environ, "MINIGROK_GRADE": " ".join(halves[half])} for half in halves}
+    jobs = {half: (pytest, {**os.environ, "MINIGROK_GRADE": " ".join(n)}) for half, n in halves.items()}
+    conclude(together(jobs), time.time() - start)
+
+
+def together(jobs):
+    """Run two commands (name: command, env) side by side; print the second's lines when both are done."""
+    (first, (command, env)), (second, (other, other_env)) = jobs.items()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        beside = subprocess.Popen(pytest, env=env["odd"], stdout=log, stderr=subprocess.STDOUT)
+        beside = subprocess.Popen(other, env=other_env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            results = {"even": follow(pytest, env["even"])}
+            results = {first: follow(command, env)}
             code = beside.wait()
         finally:
             beside.kill()
         log.seek(0)
-        results["odd"] = code, show(log)
-    conclude(results, time.time() - start)
+        results[second] = code, show(log)
+    return results
 
 
 def follow(command, env):

@@ -14,6 +14,7 @@ from course_fixture import DOUBLE, NAME, REFERENCE, SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigrok import recordings
 from minigrok.course import citations, editions, sync
 from minigrok.course.cells import BEGIN, CODE_STUB, END, exercises, part, tags
 
@@ -416,7 +417,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="disk full"):
-        sync.write_atomically(path, b"new")
+        recordings.write_whole(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 

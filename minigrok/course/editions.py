@@ -37,7 +37,8 @@ from minigrok.course.cells import (
 )
 from minigrok.course.citations import plain, read_references
 from minigrok.course.frame import check_lesson
-from minigrok.course.sync import Outcome, start_again, sync, write_atomically
+from minigrok.course.sync import Outcome, start_again, sync
+from minigrok.recordings import write_whole
 
 __all__ = [
     "book",
@@ -347,13 +348,13 @@ def _replace_tree(dest: Path, files: dict[str, bytes]) -> None:
     if dest.exists() and any(dest.iterdir()) and not listing.exists():
         raise ValueError(f"{dest} is not empty and was not written by this command: choose another folder")
     earlier = _earlier(listing)
-    write_atomically(listing, json.dumps({"written": sorted({*earlier, *files})}).encode())
+    write_whole(listing, json.dumps({"written": sorted({*earlier, *files})}).encode())
     for name in set(earlier) - set(files):
         (dest / name).unlink(missing_ok=True)
     for name, content in files.items():
         if not (dest / name).exists() or (dest / name).read_bytes() != content:
-            write_atomically(dest / name, content)
-    write_atomically(listing, json.dumps({"written": sorted(files)}).encode())
+            write_whole(dest / name, content)
+    write_whole(listing, json.dumps({"written": sorted(files)}).encode())
 
 
 def _earlier(listing: Path) -> list[str]:
@@ -437,7 +438,7 @@ def release(
     for path in lesson_files(lessons, root=root):
         files |= _assignment(path, seed, root)
         files[f"references/{path.stem}.md"] = _references(read_lesson(path)).encode()
-    write_atomically(dest / "class_seed.txt", f"{seed}\n".encode())
+    write_whole(dest / "class_seed.txt", f"{seed}\n".encode())
     config = {"nbgrader_config.py": NBGRADER_CONFIG.encode()}
     for outcome in sync(dest, config | files, place=lambda name: f"changed/{name}"):
         if outcome.action in ("beside", "set aside"):

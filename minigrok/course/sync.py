@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from minigrok.recordings import write_whole as write_atomically
+from minigrok.recordings import write_whole
 
-__all__ = ["MANIFEST", "Outcome", "beside", "fingerprint", "start_again", "sync", "write_atomically"]
+__all__ = ["MANIFEST", "Outcome", "beside", "fingerprint", "start_again", "sync"]
 
 MANIFEST = ".minigrok-manifest.json"
 
@@ -154,7 +154,7 @@ def _untouched(dest: Path, name: str, manifest: dict) -> bool:
 
 
 def _write(dest: Path, name: str, content: bytes, manifest: dict) -> None:
-    write_atomically(dest / name, content)
+    write_whole(dest / name, content)
     manifest[name] = {"written": fingerprint(name, content), "edition": hashlib.sha256(content).hexdigest()}
 
 
@@ -188,4 +188,4 @@ def _read_manifest(dest: Path) -> tuple[dict, list[Outcome]]:
 
 
 def _write_manifest(dest: Path, manifest: dict) -> None:
-    write_atomically(dest / MANIFEST, json.dumps({"files": manifest}, indent=1, sort_keys=True).encode())
+    write_whole(dest / MANIFEST, json.dumps({"files": manifest}, indent=1, sort_keys=True).encode())
