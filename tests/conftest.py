@@ -3,6 +3,7 @@
 import gzip
 import os
 import signal
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -20,6 +21,14 @@ torch.set_num_threads(1)
 # A first call compiles and warms up, and CI machines pause: a time limit per example would tell nothing.
 settings.register_profile("minigrok", deadline=None, derandomize=True)
 settings.load_profile("minigrok")
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """No test hands its open figures to the next: matplotlib warns at the twenty-first, wherever that is."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 # How many of MNIST's images show each digit, in training and in testing.
