@@ -6,6 +6,7 @@ kind of sandbox; without it, it is the strongest of this machine.
 """
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -104,7 +105,9 @@ def published(notebook, lesson, course):
 
 
 def edited(notebook, lesson, course):
-    """Wrong answers under checks that always pass, are not to be run, are replaced; and the seed set back."""
+    """Wrong answers under checks that always pass, are not to be run, are replaced or gone; and the seed set
+    back, in a cell whose label nbgrader does not know.
+    """
     mistaken(notebook, lesson, course)
     for name in checked(lesson):
         cell = exercises(notebook)[name]["check"]
@@ -112,11 +115,13 @@ def edited(notebook, lesson, course):
     for cell in notebook.cells:
         if part(cell) == "setup":
             cell.source = cell.source.replace(f"CLASS_SEED = {SEED}", "CLASS_SEED = 0")
+            cell.metadata["nbgrader"]["schema_version"] = 99
     first = next(iter(checked(lesson)))
     says = "lambda *a, **k: print('✓ of course')"
     names = "[name for name in vars(check) if not name.startswith('_')]"
     replace = f"for name in {names}:\n    setattr(check, name, {says})\ncheck.passed = {says}"
     answer(notebook, first, f"{replace}\nclass Check:\n    __getattr__ = lambda *a: {says}\ncheck = Check()")
+    notebook.cells.remove(exercises(notebook)[list(checked(lesson))[-1]]["check"])
     return []
 
 
@@ -194,7 +199,7 @@ def graded(request, course):
         shutil.copytree(course / "release" / lesson, handed_in)
         notebook = nbformat.read(handed_in / f"{lesson}.ipynb", as_version=4)
         right[student] = student(notebook, lesson, course)
-        nbformat.write(notebook, handed_in / f"{lesson}.ipynb")
+        (handed_in / f"{lesson}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     command = [sys.executable, "-m", "nbgrader", "autograde", lesson, "--create"]
     run = subprocess.run(command, cwd=course, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-4000:]

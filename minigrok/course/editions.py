@@ -390,7 +390,7 @@ from pathlib import Path
 from nbconvert.preprocessors import TagRemovePreprocessor
 from nbgrader.converters import Autograde, GenerateAssignment
 
-from minigrok.course.grading import steps
+from minigrok.course.grading import Restore, steps
 
 c = get_config()  # noqa: F821, nbgrader gives it
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)  # gradebook.db lies here too
@@ -404,6 +404,9 @@ c.TagRemovePreprocessor.remove_cell_tags = {{"teacher"}}
 c.GenerateAssignment.preprocessors = [TagRemovePreprocessor, *GenerateAssignment.preprocessors.default()]
 c.ClearSolutions.code_stub = {{"python": "{CODE_STUB}"}}
 c.ClearSolutions.text_stub = "{TEXT_STUB}"
+
+# Cells that a submission has lost or disguised are put back before all else.
+c.Autograde.sanitize_preprocessors = [Restore, *Autograde.sanitize_preprocessors.default()]
 
 # Only the cells that marks need are run, in a kernel with limits (the numbers are the defaults).
 c.Autograde.autograde_preprocessors = steps(Autograde.autograde_preprocessors.default())

@@ -33,10 +33,11 @@ if importlib.util.find_spec("nbgrader") is None:
     raise ModuleNotFoundError('grading needs nbgrader: install it with `pip install -e ".[instructor]"`')
 
 import matplotlib
+import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_locked, is_solution, setenv
 from traitlets import Enum, Float, Integer, default
 
@@ -48,22 +49,66 @@ from minigrok.course.exercises import ExerciseError
 __all__ = [
     "ExecuteLesson",
     "LessonKernelManager",
+    "Restore",
     "Row",
     "canvas",
     "main",
     "marks",
     "moodle",
     "plain",
+    "restore",
     "shared_numbers",
     "steps",
     "story",
 ]
 
 SKIP = "skip-execution"  # nbclient's own tag
+UNKNOWN = "unknown"  # in the place of an e-mail address
 NOT_RUN = "(not run for the marks: no exercise needs this cell)\n"
 KEPT = re.compile(
     r"(HOME|LANG|LC_\w*|TMPDIR|IPYTHONDIR|MPL\w+|TZ|PATH|LD_\w+|DYLD_\w+|OMP_\w+|MKL_\w+|PYTHON\w*|JPY_\w+|NBGRADER_\w+)"
 )
+
+
+# ---- what was handed out ----------------------------------------------------------------------------------
+
+
+class Restore(NbGraderPreprocessor):
+    """Comes before nbgrader's own steps, which one odd number in a submission can end for the whole class."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        folder, about = self.parent.parent.coursedir, resources["nbgrader"]
+        released = Path(folder.format_path(folder.release_directory, ".", about["assignment"]))
+        restore(nb, nbformat.read(released / f"{about['notebook']}.ipynb", as_version=4))
+        return nb, resources
+
+
+def restore(notebook: NotebookNode, released: NotebookNode) -> None:
+    """Give each cell of a submission the part that it was handed out with, and put back those that are gone.
+
+    A cell is known by nbgrader's id, else by the notebook's, which is the same in all editions: so who has
+    worked in the workbook may hand in that. What cells say, nbgrader restores later where it is locked.
+    """
+    handed_out = {cell.metadata.nbgrader.grade_id: cell for cell in released.cells if _graded(cell)}
+    names = {cell.id: name for name, cell in handed_out.items()}
+    found: dict[str, NotebookNode] = {}  # of copies the last, as nbgrader has it
+    for cell in notebook.cells:
+        claimed = _graded(cell) and str(cell.metadata.nbgrader.get("grade_id"))
+        cell.metadata.pop("nbgrader", None)
+        if name := claimed if claimed in handed_out else names.get(cell.get("id")):
+            found.get(name, cell).metadata.pop("nbgrader", None)
+            cell.metadata["nbgrader"] = NotebookNode(handed_out[name].metadata.nbgrader)
+            found[name] = cell
+    place = 0
+    for name, cell in handed_out.items():
+        if name not in found:
+            notebook.cells.insert(place, nbformat.from_dict(cell))
+            found[name] = notebook.cells[place]
+        place = 1 + next(index for index, other in enumerate(notebook.cells) if other is found[name])
+
+
+def _graded(cell: NotebookNode) -> bool:
+    return isinstance(cell.metadata.get("nbgrader"), dict) and bool(cell.metadata.nbgrader.get("grade_id"))
 
 
 # ---- what is run ------------------------------------------------------------------------------------------
@@ -351,11 +396,13 @@ def marks(book: Gradebook, lessons: Sequence[str] = ()) -> tuple[dict[str, float
 def moodle(most: dict[str, float], rows: list[Row]) -> list[list[str]]:
     """Lines for Moodle's "Import: CSV file": its own export's columns; a dash is no mark.
 
-    On import set *Map from* to `Email address` (or `ID number`) and *Map to* to the same of the user.
+    On import set *Map from* to `Email address` (or `ID number`) and *Map to* to the same of the user. An
+    unknown address is not left empty: some versions of Moodle give a line without a user to the user before
+    it, while one that names nobody stops the import.
     """
     lines = [["First name", "Last name", "ID number", "Email address", *most]]
     for row in rows:
-        who = [row.first_name, row.last_name, row.student, row.email]
+        who = [row.first_name, row.last_name, row.student, row.email or UNKNOWN]
         lines.append([*who, *(_number(row.points[lesson], "-") for lesson in most)])
     return lines
 
@@ -418,8 +465,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"open answers wait for a person, and count 0 where none has been: {', '.join(waiting)}")
     if options.platform == "moodle" and (nameless := [row.student for row in rows if not row.email]):
         print(
-            f"no e-mail address is known of {', '.join(nameless)}: map `ID number` on import, "
-            "or give nbgrader a list of students"
+            f"no e-mail address is known of {', '.join(nameless)}, and Moodle will refuse the file if you "
+            "map `Email address`: map `ID number`, or give nbgrader a list of students"
         )
     return 0
 
