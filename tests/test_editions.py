@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
@@ -157,6 +158,66 @@ def test_a_workbook_installs_the_course_on_colab_and_only_there():
     ]
     for edition in (editions.book_edition, lambda lesson, name: editions.release_edition(lesson, 7, name)):
         assert "colab" not in text_of(edition(course_fixture.lesson(), NAME))
+
+
+# As Colab opens a notebook: in an empty folder, the first cell run twice; pip and the network are not asked.
+OPENED = """
+import json, sys
+from pathlib import Path
+from types import ModuleType
+from IPython.core.interactiveshell import InteractiveShell
+
+cell, content, colab = sys.argv[1:]
+if colab == "yes":
+    sys.modules["google.colab"] = ModuleType("google.colab")
+shell, asked = InteractiveShell.instance(), []
+shell.register_magic_function(asked.append, magic_name="pip")
+for run in range(2):
+    result = shell.run_cell(cell.replace("/content", content))
+    assert result.success
+    if run == 0 and colab == "yes":
+        Path("mine.txt").touch()
+files = sorted(path.name for path in Path().iterdir())
+print(json.dumps({"asked": asked, "folder": str(Path.cwd()), "files": files}))
+"""
+
+
+def opened(tmp_path, colab: str) -> dict:
+    """What the workbook's first cell does in a new folder; git finds the published branch on this machine."""
+    published, content = tmp_path / "published", tmp_path / "content"
+    content.mkdir()
+    fetch = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_VALUE_0": editions.REPOSITORY}
+    fetch["GIT_CONFIG_KEY_0"] = f"url.{published.as_uri()}.insteadOf"
+    command = [sys.executable, "-c", OPENED, editions.COLAB, str(content), colab]
+    env = {**os.environ, **fetch, "IPYTHONDIR": str(tmp_path / "ipython")}
+    done = subprocess.run(command, cwd=content, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(
+    os.name == "nt", reason="Colab's machines are Linux, and the cell speaks their shell's words"
+)
+def test_the_cell_for_colab_can_run_twice(root, tmp_path):
+    editions.workbook(tmp_path / "published", root=root)
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (
+        ["init", "-q", "-b", "workbook"],
+        ["add", "."],
+        [*author, "commit", "-q", "-m", "published"],
+    ):
+        subprocess.run(["git", *words], cwd=tmp_path / "published", check=True, capture_output=True)
+    after = opened(tmp_path, "yes")
+    assert after["asked"] == [f'install --quiet "minigrok[course] @ git+{editions.REPOSITORY}"'] * 2
+    assert after["folder"] == str((tmp_path / "content" / "lessons").resolve())
+    assert {FILE, "check_fixture.py", "recordings", "mine.txt"} <= set(
+        after["files"]
+    )  # fetched once: work is kept
+
+
+def test_the_cell_for_colab_does_nothing_elsewhere(tmp_path):
+    folder = str((tmp_path / "content").resolve())
+    assert opened(tmp_path, "no") == {"asked": [], "folder": folder, "files": []}
 
 
 def test_the_repository_is_that_of_the_book():

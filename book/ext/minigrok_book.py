@@ -1,9 +1,8 @@
-"""What the published book does beyond Jupyter Book: offline formulas, glossary links, index, Colab links.
+"""What the book does beyond Jupyter Book: offline formulas, glossary links, index, bibliography, Colab links.
 
 The lessons stay plain Markdown that reads well in JupyterLab; everything that only a book needs happens here.
 """
 
-import html
 import importlib.util
 import re
 from collections import defaultdict
@@ -17,8 +16,9 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
-LESSONS, GLOSSARY, STATUS = "lessons/", "book/glossary", "book/status"
+LESSONS, GLOSSARY = "lessons/", "book/glossary"
 COLAB = "https://colab.research.google.com/github/minigrok/minigrok/blob/workbook/"
+BINDER = "https://mybinder.org/v2/gh/minigrok/minigrok/workbook?labpath="
 
 
 def add_mathjax(app, config) -> None:
@@ -190,32 +190,17 @@ def cited_in(app, doctree, docname) -> None:
             entry += nodes.paragraph("", "Lessons: ", *links, classes=["used-in"])
 
 
-def status_in_words(app, doctree, docname) -> None:
-    """The table of running times says its result in a word: a green tick alone is colour and font alone."""
-    words = {"✅": "complete", "❌": "failed"}
-    if docname == STATUS:
-        for text in [t for t in doctree.findall(nodes.Text) if t.astext() in words]:
-            text.parent.replace(text, nodes.Text(words[text.astext()]))
-
-
 # --- what each page gets -----------------------------------------------------------------------------------
 
-def describe(app, pagename, templatename, context, doctree) -> None:
-    """Add the page's first sentence(s) as its description, for search engines and link previews."""
-    if doctree is None:
-        return
-    first = next((p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)), None)
-    text = " ".join(first.astext().split())[:200] if first is not None else app.config.html_title
-    context["metatags"] = f'{context["metatags"]}<meta name="description" content="{html.escape(text)}" />\n'
-
-
-def offer_colab(app, doctree, docname) -> None:
-    """Behind a lesson's link to its workbook, the same notebook in Colab."""
+def offer_to_run(app, doctree, docname) -> None:
+    """Behind a lesson's link to its workbook, the same notebook on machines that others lend."""
     for link in list(doctree.findall(addnodes.download_reference)):
         if docname.startswith(LESSONS) and "_workbook/" in link["reftarget"]:
-            colab = nodes.reference("", "open it in Colab", refuri=COLAB + Path(link["reftarget"]).name)
+            name = Path(link["reftarget"]).name
+            colab = nodes.reference("", "open it in Colab", refuri=COLAB + name)
+            binder = nodes.reference("", "on Binder", refuri=BINDER + name)
             link.parent["classes"].append("workbook")
-            link.parent += [nodes.Text(" Or "), colab, nodes.Text(".")]
+            link.parent += [nodes.Text(" Or "), colab, nodes.Text(", or "), binder, nodes.Text(".")]
 
 
 def mend_roles(app, pagename, templatename, context, doctree) -> None:
@@ -230,8 +215,7 @@ def setup(app) -> dict:
     app.add_transform(LinkTerms)
     app.add_node(IndexHere)
     app.add_directive("general-index", GeneralIndex)
-    for finish in (link_back, fill_index, cited_in, status_in_words, offer_colab):
+    for finish in (link_back, fill_index, cited_in, offer_to_run):
         app.connect("doctree-resolved", finish)
-    app.connect("html-page-context", describe)
     app.connect("html-page-context", mend_roles)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
