@@ -122,7 +122,7 @@ for layer, fixed in enumerate(nap.fixed):
         nap = nap.without(layer, unit)
 return nap
 """),
-            r"can still be spared",
+            r"a unit of layer [12] can still be spared: `\.without\([01], \d\)`",
         ),
         (
             "again and again",

@@ -96,6 +96,8 @@ WRONG = {
             lag="np.median(np.log10(turned.mean(0)) - np.log10(accuracy.mean(0)))"),
          r"take it in log10"),
         ("steps", _LAG.format(lag="np.median(turned.mean(0) - accuracy.mean(0))"), r"difference of steps"),
+        ("the book's number, in another class", _LAG.format(lag="np.median(each)") + "CLASS_SEED = 3\n",
+         r"the lag of class 0: take the turns of your own"),
     ],
     "14-forecast": [
         ("the same runs", _FORECAST.format(

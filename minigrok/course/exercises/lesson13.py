@@ -153,7 +153,10 @@ def spare(function: Callable) -> None:
         for layer, fixed in enumerate(got.fixed):
             for unit in fixed.nonzero()[:, 0].tolist():
                 if _enough(got.without(layer, unit), groups):
-                    raise ExerciseError(f"unit {unit} of layer {layer} can still be spared in your result")
+                    raise ExerciseError(
+                        f"in your result a unit of layer {layer + 1} can still be spared: "
+                        f"`.without({layer}, {unit})` of it is sufficient too"
+                    )
         if len(asked) == nap.size + 1 and asked[0].size == nap.size:
             raise ExerciseError(
                 "you asked about `nap` itself, of which the task says that it is sufficient: "
