@@ -493,6 +493,19 @@ def test_pictures_show_ink_as_black_and_changes_by_their_sign():
     assert [ax.get_title(loc="center") for ax in axes[:, 0]] == ["", "4 → 9"]
 
 
+def test_changes_tell_their_sign_without_colour():
+    change = np.array([[[-0.2, -0.1], [0.01, 0.16]]])
+    axes = plots.pictures({"image": np.abs(change), "change": change}, signed=["change"])
+    strokes = {2: "minus", 4: "plus"}  # the ends of the lines of a marker
+    signs = {
+        tuple(map(int, at)): strokes[len(marks.get_paths()[0].vertices)]
+        for marks in axes[1, 0].collections
+        for at in marks.get_offsets()
+    }
+    assert signs == {(0, 0): "minus", (1, 0): "minus", (1, 1): "plus"}, "a pixel that hardly changes has none"
+    assert not axes[0, 0].collections, "an image has no sign"
+
+
 @pytest.mark.parametrize(
     "rows, titles",
     [

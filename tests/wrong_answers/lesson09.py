@@ -21,6 +21,15 @@ def _sides(change: str) -> str:
     return _SIDES.format(change=change)
 
 
+def _share(where: str) -> str:
+    return f"""
+said, known = check.class_table(seed=CLASS_SEED)
+same, off = said == said.T, ~torch.eye(len(said), dtype=torch.bool)
+where = {where}
+agreement = same[where].double().mean().item()
+"""
+
+
 WRONG = {
     "09-lemma": [
         ("mean before the square", _sides("left = gx.mean(0).square().sum()"),
@@ -37,6 +46,26 @@ WRONG = {
         ("mean of the weight gradients", _sides(
             "right = W.square().sum() / shortest**2 * gw.mean(0).square().sum()"),
          r"you averaged the gradients before you squared"),
+        ("all weights", """
+def both_sides(model, x):
+    left = mean = 0
+    for sample in x:
+        sample = sample.clone().requires_grad_()
+        by_x, *rest = torch.autograd.grad(model(sample)[0], [sample, *model.parameters()])
+        left += by_x.square().sum() / len(x)
+        mean += sum(part.square().sum() for part in rest) / len(x)
+    return left.item(), (model[0].weight.square().sum() / x.norm(dim=1).min() ** 2 * mean).item()
+""", r"you took that in all weights of the network"),
+        ("with its bias", """
+def both_sides(model, x):
+    left = mean = 0
+    for sample in x:
+        sample = sample.clone().requires_grad_()
+        by_x, *rest = torch.autograd.grad(model(sample)[0], [sample, *model[0].parameters()])
+        left += by_x.square().sum() / len(x)
+        mean += sum(part.square().sum() for part in rest) / len(x)
+    return left.item(), (model[0].weight.square().sum() / x.norm(dim=1).min() ** 2 * mean).item()
+""", r"you took that in its bias as well"),
         ("one number", "def both_sides(model, x):\n    return 1.0", r"should return two numbers"),
     ],
     "09-schedule": [
@@ -59,25 +88,17 @@ WRONG = {
          "    return torch.cat([x, x[alone].flip(1)]), y", r"the labels` should have shape"),
     ],
     "09-agreement": [
-        ("with the diagonal", "def agreement(answers, trained):\n"
-         "    hidden = ~trained & ~trained.T\n    return (answers == answers.T)[hidden].double().mean()",
-         r"the pairs \(a, a\) are in it"),
-        ("hidden pairs", "def agreement(answers, trained):\n"
-         "    off = ~torch.eye(len(answers), dtype=torch.bool)\n"
-         "    return (answers == answers.T)[~trained & off].double().mean()",
-         r"the mirror of some was trained"),
-        ("one order hidden", "def agreement(answers, trained):\n"
-         "    off = ~torch.eye(len(answers), dtype=torch.bool)\n"
-         "    return (answers == answers.T)[~(trained & trained.T) & off].double().mean()",
-         r"both orders must be hidden"),
-        ("divided by all", "def agreement(answers, trained):\n"
-         "    where = ~trained & ~trained.T & ~torch.eye(len(answers), dtype=torch.bool)\n"
-         "    return ((answers == answers.T) & where).double().mean()", r"divided by the whole table"),
-        ("the test as published", "def agreement(answers, trained):\n"
-         "    return (answers == answers.T)[trained].double().mean()", r"the abelian test on training pairs"),
-        ("mirror hidden", "def agreement(answers, trained):\n"
-         "    return (answers == answers.T)[trained & ~trained.T].double().mean()",
-         r"one of the two orders was trained"),
+        ("with the diagonal", _share("~known & ~known.T"), r"the pairs \(a, a\) are in it"),
+        ("hidden pairs", _share("~known & off"), r"the mirror of some was trained"),
+        ("hidden pairs and the diagonal", _share("~known"), r"and the pairs \(a, a\) too"),
+        ("one order hidden", _share("~(known & known.T) & off"), r"both orders must be hidden"),
+        ("divided by all", _share("~known & ~known.T & off").replace("same[where]", "(same & where)"),
+         r"divided by the whole table"),
+        ("the test as published", _share("known"), r"the abelian test on training pairs"),
+        ("mirror hidden", _share("known & ~known.T"), r"one of the two orders was trained"),
+        ("disagreement", _share("~known & ~known.T & off").replace("==", "!="), r"the share that disagrees"),
+        ("rounded to a percent", _share("~known & ~known.T & off") + "agreement = round(agreement, 2)",
+         r"`agreement` is not right"),
     ],
     "09-entropy": [
         ("rows not scaled", "def entropy(features):\n    R = features @ features.T\n    R = R / R.trace()\n"

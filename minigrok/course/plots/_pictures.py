@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from minigrok.course import _pixels
 from minigrok.course._palette import FRAME, INK, MUTED, PALETTE
@@ -136,7 +137,8 @@ def pictures(
         rows: for each name one row of pictures (C, H, W). 0 is white paper and 1 is black ink.
         titles: C texts above the last row.
         signed: the names of rows whose numbers have a sign: orange is more ink, violet less, white none,
-            on one scale for the row.
+            on one scale for the row. A plus or a minus stands on each pixel that changes by a third of the
+            most or more, since in grey orange and violet are alike.
 
     Returns:
         The Axes, (R, C).
@@ -166,12 +168,23 @@ def pictures(
         low, high, colours = (-most, most, "PuOr_r") if name in signed else (0.0, 1.0, "Greys")
         for ax, picture in zip(row, values, strict=True):
             ax.imshow(picture, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+            if name in signed:
+                _signs(picture / most, ax, size[0] / n)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=True, color=FRAME)
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK)
     for ax, title in zip(axes[-1], titles or (), strict=False):
         ax.set_title(title, fontsize=10, loc="center")
     return axes
+
+
+def _signs(picture: np.ndarray, ax: Axes, width: float) -> None:
+    """A plus or a minus on every pixel (from -1 to 1) far from 0; `width` of the picture in inches."""
+    area = (0.4 * 72 * width / picture.shape[1]) ** 2
+    for marker, size in (("+", picture), ("_", -picture)):
+        for low, high, colour in ((1 / 3, 2 / 3, INK), (2 / 3, np.inf, "white")):
+            y, x = np.nonzero((size >= low) & (size < high))
+            ax.scatter(x, y, s=area, marker=marker, color=colour, linewidth=1)
 
 
 def side_by_side(
@@ -198,7 +211,7 @@ def side_by_side(
         >>> [ax.get_title(loc="left") for ax in axes], axes[0].get_ylim() == axes[1].get_ylim()
         (['narrow', 'wide'], True)
 
-    Used in lessons 11 and 13.
+    Used in lesson 11.
     """
     if not panels:
         raise ValueError("expected at least one panel, such as {'wide': (steps, {'train': values})}")

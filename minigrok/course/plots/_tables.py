@@ -68,7 +68,7 @@ def phases(
         if np.isfinite(numbers[row, column]):
             paper = {"facecolor": tint, "edgecolor": "none", "pad": 1.2}  # so that it reads on a pattern
             ax.text(
-                column, row, plain(numbers[row, column]), ha="center", va="center", fontsize=8, bbox=paper
+                column, row, plain(numbers[row, column]), ha="center", va="center", fontsize=9, bbox=paper
             )
     ax.set(xlim=(-0.5, len(x) - 0.5), ylim=(-0.5, len(y) - 0.5), xlabel=xlabel, ylabel=ylabel)
     ax.set(xticks=range(len(x)), yticks=range(len(y)), xticklabels=x, yticklabels=y)
