@@ -12,6 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from minigrok import _downloads
+from minigrok._support import seeded
 
 Four = tuple[Tensor, Tensor, Tensor, Tensor]  # x_train, y_train, x_test, y_test
 
@@ -107,7 +109,7 @@ def cifar100(n_train: int | None, seed: int) -> Four:
 
 
 def imagenette(n_train: int | None, size: int, seed: int) -> Four:
-    if not (isinstance(size, int) and 1 <= size <= 160):
+    if not (isinstance(size, Integral) and 1 <= size <= 160):
         raise ValueError(f"size, the side of a picture, must be a whole number from 1 to 160, got {size!r}")
     _pillow()  # before a hundred megabytes are fetched
     chosen, place = _chosen(IMAGENETTE, n_train, seed), _find(IMAGENETTE)
@@ -273,9 +275,9 @@ def _own_folder() -> Path | None:
 def _chosen(source: Source, n_train: int | None, seed: int) -> np.ndarray:
     n = sum(source.train)
     n_train = n if n_train is None else n_train
-    if not (isinstance(n_train, int) and 1 <= n_train <= n):
+    if not (isinstance(n_train, Integral) and 1 <= n_train <= n):
         raise ValueError(f"n_train must be a whole number from 1 to {n}, got {n_train!r}")
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_train].numpy()
+    return torch.randperm(n, generator=seeded(seed))[:n_train].numpy()
 
 
 def _unit(pixels: np.ndarray) -> Tensor:

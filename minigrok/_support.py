@@ -1,10 +1,16 @@
-"""What several modules need and no reader asks for: a progress bar, memory that is kept, float64."""
+"""What several modules need and no reader asks for: progress bars, memory, float64, modes, whole files."""
 
+import copy
+import io
+import operator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def progress_bar(progress: bool, done: int, total: int, unit: str = "step") -> Any:
@@ -28,6 +34,61 @@ def keep_freed_memory() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A generator of its own; the seed may be one of NumPy's integers, which torch refuses."""
+    return torch.Generator().manual_seed(operator.index(seed))
+
+
 def to_float64(t: Tensor) -> Tensor:
     """The same numbers in float64, on the CPU if they are on a device that has none (Apple's)."""
     return (t.cpu() if t.device.type == "mps" else t).to(torch.float64)
+
+
+def with_float64(model: Callable) -> Callable:
+    """The model, or a copy on the CPU if it is on a device that has no float64 (Apple's)."""
+    if isinstance(model, nn.Module) and any(p.device.type == "mps" for p in model.parameters()):
+        return copy.deepcopy(model).to("cpu")
+    return model
+
+
+def unsettled(model: Callable) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a model, by name, whose training mode makes the output depend on more than the sample.
+
+    On chance, on the rest of the batch, or on earlier calls (spectral norm refines its estimate).
+    """
+    for name, part in model.named_modules() if isinstance(model, nn.Module) else ():
+        noisy = isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
+        moving = isinstance(part, nn.modules.batchnorm._BatchNorm | nn.RReLU)
+        if part.training and (noisy or moving or type(part).__name__ == "_SpectralNorm"):
+            yield name, part
+
+
+def to_array(name: object, value: Any) -> np.ndarray:
+    """A tensor, array, number or list of numbers as a NumPy array of its own; `name` is for the error.
+
+    Raises:
+        TypeError: text, objects, lists of unequal lengths: what could be kept only as a pickle.
+    """
+    try:
+        array = np.array(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
+    except ValueError as unequal:
+        raise TypeError(f"{name!r} must be one array of numbers, got parts of unequal lengths") from unequal
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name!r} must be a number, or an array or tensor of numbers, "
+            f"got {type(value).__name__} of dtype {array.dtype}"
+        )
+    return array
+
+
+def check_zip(content: io.BytesIO) -> None:
+    """Read a zip archive (which .npz files and checkpoints are) and compare it with its own checksums.
+
+    Raises:
+        ValueError: a part whose checksum is wrong. zipfile.BadZipFile and others: not a zip archive at all.
+    """
+    with zipfile.ZipFile(content) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of its part {damaged} is wrong")
+    content.seek(0)  # for whoever reads it next

@@ -7,6 +7,7 @@ have balanced classes; MNIST, CIFAR and Imagenette are read from files or downlo
 
 import itertools
 from collections.abc import Callable
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from minigrok import _images
+from minigrok._support import seeded
 
 N_DIGITS, N_TEST_DIGITS = 1797, 597  # all images of scikit-learn's set, and those kept for testing
 
@@ -109,29 +111,6 @@ def moons(n: int, *, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]
     return (x / (1.5 + 3 * noise)).clamp(-1, 1), y  # the clamp mends rounding alone
 
 
-def xor(n: int, *, seed: int = 0, gap: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Four squares, one in each corner: label 0 where x1 and x2 have the same sign, 1 where they differ.
-
-    Args:
-        n: number of points, at least 2; they take turns between the classes.
-        gap: both coordinates keep at least this distance from 0.
-
-    Returns:
-        x (n, 2) float32 with gap <= |x_i| <= 0.95, y (n,) int64.
-
-    Example:
-        >>> x, y = xor(200)
-        >>> bool(((x[:, 0] * x[:, 1] < 0) == y).all())
-        True
-    """
-    if not 0 <= gap < 0.95:
-        raise ValueError(f"gap must be at least 0 and below 0.95, got {gap}")
-    y, generator = _labels(n, seed)
-    size = gap + (0.95 - gap) * torch.rand(n, 2, generator=generator)
-    first = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
-    return size * torch.stack([first, first * (1.0 - 2.0 * y)], dim=1), y
-
-
 class Arithmetic(NamedTuple):
     """A table of arithmetic, split: pairs (a, b) x_train (n, 2), x_test; results y_train (n,), y_test."""
 
@@ -165,11 +144,12 @@ def table(operation: str = "add", p: int = 59, *, seed: int = 0) -> tuple[Tensor
     Used in lessons 04, 06 and 09, and in the recording of lesson 07.
     """
     _check_operation(operation, p)
+    p = int(p)  # NumPy's whole numbers have no inverse modulo another
     x = torch.cartesian_prod(torch.arange(p), torch.arange(p))
     if operation == "divide":
         x = x[x[:, 1] != 0]
     if operation == "random":
-        return x, torch.randint(p, (len(x),), generator=torch.Generator().manual_seed(seed))
+        return x, torch.randint(p, (len(x),), generator=seeded(seed))
     if operation == "s5":
         return x, _compositions().flatten()
     return x, _MODULAR[operation](x[:, 0], x[:, 1], p)
@@ -208,7 +188,7 @@ def arithmetic(
     if split not in ("ordered", "unordered"):
         raise ValueError(f"split must be 'ordered' or 'unordered', got {split!r}")
     x, y = table(operation, p, seed=seed)
-    order = _pair_order(x, split, torch.Generator().manual_seed(seed))
+    order = _pair_order(x, split, seeded(seed))
     n = min(max(1, round(fraction * len(x))), len(x) - 1)
     if split == "unordered":
         n = _whole_pairs(x[order], n)
@@ -273,7 +253,7 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
     """
     most = N_DIGITS - N_TEST_DIGITS
     n_train = most if n_train is None else n_train
-    if not (isinstance(n_train, int) and 10 <= n_train <= most):
+    if not (isinstance(n_train, Integral) and 10 <= n_train <= most):
         raise ValueError(
             f"n_train must be a whole number from 10 to {most}, got {n_train!r}: "
             f"there are {N_DIGITS} digits, and {N_TEST_DIGITS} are kept for testing"
@@ -422,9 +402,9 @@ def _spread_classes(y: Tensor, seed: int) -> Tensor:
 
 
 def _labels(n: int, seed: int) -> tuple[Tensor, torch.Generator]:
-    if not (isinstance(n, int) and n >= 2):
+    if not (isinstance(n, Integral) and n >= 2):
         raise ValueError(f"n must be a whole number of at least 2, one point for each class, got {n!r}")
-    return torch.arange(n) % 2, torch.Generator().manual_seed(seed)
+    return torch.arange(n) % 2, seeded(seed)
 
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
@@ -434,7 +414,7 @@ def _polar(radius: Tensor, angle: Tensor) -> Tensor:
 def _check_operation(operation: str, p: int) -> None:
     if operation not in OPERATIONS:
         raise ValueError(f"operation must be one of {', '.join(map(repr, OPERATIONS))}, got {operation!r}")
-    if not (isinstance(p, int) and 2 <= p <= 2000):
+    if not (isinstance(p, Integral) and 2 <= p <= 2000):
         raise ValueError(f"p, the number of symbols, must be a whole number from 2 to 2000, got {p!r}")
     if operation == "s5" and p != 120:
         raise ValueError(f"'s5' has 120 symbols, the permutations of five things: write p=120, got p={p}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -421,7 +422,8 @@ def _norm(channels: int, batch_norm: bool) -> nn.Module:
 
 
 def _check_pictures(width: int, n_classes: int) -> None:
-    if not (isinstance(width, int) and width >= 1 and isinstance(n_classes, int) and n_classes >= 2):
+    whole = isinstance(width, Integral) and isinstance(n_classes, Integral)
+    if not (whole and width >= 1 and n_classes >= 2):
         raise ValueError(
             f"width must be at least 1 channel and n_classes at least 2, got {width!r} and {n_classes!r}"
         )
@@ -453,7 +455,7 @@ def _embedding(
 
 
 def _check_pairs(p: int, width: int, combine: str, dim: int | None) -> None:
-    if not (isinstance(p, int) and p >= 2 and isinstance(width, int) and width >= 1):
+    if not (isinstance(p, Integral) and p >= 2 and isinstance(width, Integral) and width >= 1):
         raise ValueError(f"p must be at least 2 symbols and width at least 1 unit, got {p!r} and {width!r}")
     if combine not in ("add", "concatenate"):
         raise ValueError(f"combine must be 'add' or 'concatenate', got {combine!r}")
@@ -464,7 +466,7 @@ def _check_pairs(p: int, width: int, combine: str, dim: int | None) -> None:
 
 
 def _check(widths: Sequence[int], activation: Callable[[], nn.Module], scale: float) -> None:
-    if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
+    if len(widths) < 2 or not all(isinstance(width, Integral) and width > 0 for width in widths):
         raise ValueError(
             f"widths must be at least two positive numbers, [n_in, hidden ..., n_out]; got {list(widths)}. "
             "For one hidden layer of 16 units from 2 inputs to 3 outputs write [2, 16, 3]."

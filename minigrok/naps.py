@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, e, exp
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import keep_freed_memory
-from minigrok.networks import Network, shape_of_sample, trace, with_float64
+from minigrok._support import keep_freed_memory, with_float64
+from minigrok.networks import Network, _shape_of_sample, trace
 
 Masks = tuple[Tensor, ...]
 Model = nn.Module | Network  # a network that was traced before saves the few ms of reading it again
@@ -601,7 +602,7 @@ def _network(model: Model, x: Tensor) -> Network:
     if isinstance(model, Network):
         network = model.to(torch.float64)
     else:
-        network = trace(with_float64(model), shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
+        network = trace(with_float64(model), _shape_of_sample(model, tuple(x.shape[1:])), dtype=torch.float64)
     if not network.units:
         raise ValueError("the network has no ReLU or other unit that switches: there is no pattern to it.")
     network.check_input(x[:0])
@@ -769,7 +770,7 @@ def _check_fits(nap: NAP, network: Network) -> None:
 
 
 def _layers(layers: int | Iterable[int], units: tuple[int, ...]) -> set[int]:
-    chosen = {layers} if isinstance(layers, int) else set(layers)
+    chosen = {layers} if isinstance(layers, Integral) else set(layers)
     unknown = chosen - set(range(len(units)))
     if unknown:
         raise ValueError(f"the layers of units are 0 to {len(units) - 1}, got {sorted(unknown)}.")

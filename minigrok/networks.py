@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from minigrok._support import unsettled
+
 Shape = tuple[int, ...]
 
 
@@ -194,9 +196,9 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     """Read a network into affine maps and layers of piecewise-linear units.
 
     Understood are linear, convolution and average-pooling layers, batch norm in eval mode, dropout in eval
-    mode, flattening and reshaping, sums, constant factors, concatenation, ReLU, leaky ReLU, PReLU and abs,
-    as modules or as functions. All else (GELU, max pooling, softmax, a product of two values) is refused
-    by name, because counts and proofs would silently be wrong.
+    mode, flattening and reshaping, reordering, sums, constant factors, concatenation, ReLU, leaky ReLU, PReLU
+    and abs, as modules or as functions. All else (GELU, max pooling, softmax, a product of two values) is
+    refused by name, because counts and proofs would silently be wrong.
 
     Args:
         model: the network; it is copied and never changed.
@@ -238,7 +240,7 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     return network
 
 
-def shape_of_sample(model: nn.Module, given: Shape) -> Shape:
+def _shape_of_sample(model: nn.Module, given: Shape) -> Shape:
     """The shape to trace a model with, for data whose samples have the shape `given`.
 
     That of the data, unless the model is a sequence that starts with a linear layer and so says itself how
@@ -250,13 +252,6 @@ def shape_of_sample(model: nn.Module, given: Shape) -> Shape:
         return _infer_shape(model)
     except ValueError:
         return given
-
-
-def with_float64(model: nn.Module) -> nn.Module:
-    """The model, or a copy on the CPU if it is on a device that has no float64 (Apple's)."""
-    if isinstance(model, nn.Module) and any(p.device.type == "mps" for p in model.parameters()):
-        return copy.deepcopy(model).to("cpu")
-    return model
 
 
 def _in_dtype(step: Step, dtype: torch.dtype) -> Step:
@@ -286,14 +281,11 @@ def _check_model(model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor):
             _check_weights(name, tensor)
-    for name, module in model.named_modules():
-        noisy = isinstance(module, _DROPOUT) and module.p > 0 or isinstance(module, _BATCH_NORM)
-        moving = type(module).__name__ == "_SpectralNorm"  # refines its estimate at every call
-        if module.training and (noisy or moving):
-            raise ValueError(
-                f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on "
-                "chance, on the rest of the batch or on earlier calls. Call model.eval() first."
-            )
+    for name, module in unsettled(model):
+        raise ValueError(
+            f"'{name}' ({type(module).__name__}) is in training mode, where the output depends on "
+            "chance, on the rest of the batch or on earlier calls. Call model.eval() first."
+        )
 
 
 def _check_weights(name: str, tensor: Tensor) -> None:
@@ -435,9 +427,10 @@ _SAME = {nn.Identity, *_DROPOUT, "contiguous", "clone"}
 # What is affine in all its tensor arguments together.
 _AFFINE = {
     operator.add, operator.sub, operator.neg, operator.getitem, torch.add, torch.sub, torch.neg, torch.cat,
-    torch.mean, torch.sum, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, F.pad,
-    F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, "add", "sub",
-    "neg", "mean", "sum", "permute", "transpose", "squeeze", "unsqueeze", "__getitem__",
+    torch.stack, torch.mean, torch.sum, torch.permute, torch.transpose, torch.movedim, torch.flip, torch.roll,
+    torch.squeeze, torch.unsqueeze, F.pad, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d,
+    F.adaptive_avg_pool2d, "add", "sub", "neg", "mean", "sum", "permute", "transpose", "movedim", "flip",
+    "roll", "squeeze", "unsqueeze", "__getitem__",
 }  # fmt: skip
 # What is affine when only its first tensor argument (for products: only one) depends on the input.
 _AFFINE_IN_ONE = {
@@ -454,6 +447,10 @@ _OUT_OF_PLACE = {
 _RELU = {nn.ReLU, F.relu, torch.relu, "relu", "relu_", F.relu_, torch.relu_}
 _LEAKY = {nn.LeakyReLU, F.leaky_relu, F.leaky_relu_}
 _ABS = {torch.abs, operator.abs, "abs", "__abs__"}
+# What is known to bend (gelu, log_softmax, ...), by its name without case and underscores.
+_BENT = {name.lower() for name in nn.modules.activation.__all__} | {
+    "exp", "log", "pow", "rsqrt", "sqrt", "square", "sin", "cos",
+}  # fmt: skip
 
 
 class _Reader:
@@ -685,13 +682,24 @@ class _Reader:
         self._append(node, node.name, self._inputs(node)[:1], apply, value)
 
     def _refuse(self, node: fx.Node, what: str) -> None:
-        advice = "Use ReLU, leaky ReLU, PReLU or abs, or look at it on a grid with regions.bending_on_grid"
-        if "max" in what.lower() and "pool" in what.lower():
+        name = what.lower().replace("_", "")
+        if "max" in name and "pool" in name:
             advice = (
                 "Use average pooling or a strided convolution (max pooling is not a layer of two-sided units)"
             )
         elif "depend" in what or "mixes" in what:
             advice = "minigrok reads networks whose output is piecewise affine in each sample"
+        elif "norm" in name:
+            advice = "Use batch norm in evaluation mode, whose scale does not depend on the sample"
+        elif name in _BENT:
+            advice = (
+                "Use ReLU, leaky ReLU, PReLU or abs, or look at it on a grid with regions.bending_on_grid"
+            )
+        else:
+            advice = (
+                "minigrok does not know whether it is affine. If it is, write it with what networks.trace "
+                "understands; if not, look at it on a grid with regions.bending_on_grid"
+            )
         raise ValueError(
             f"cannot read '{node.target if isinstance(node.target, str) else node.name}' ({what}): {advice}."
         )

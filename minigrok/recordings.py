@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 import minigrok
+from minigrok._support import check_zip, to_array
 
 FORMAT = "minigrok recording 1"
 
@@ -117,7 +119,7 @@ def save(
             f"got {len(arrays)} arrays and command={command!r}"
         )
     checked = {str(name): to_array(name, value) for name, value in arrays.items()}
-    seeds = int(seed) if isinstance(seed, int | np.integer) else [int(s) for s in seed]
+    seeds = int(seed) if isinstance(seed, Integral) else [int(s) for s in seed]
     provenance = {
         "format": FORMAT,
         "command": command,
@@ -184,28 +186,6 @@ def data_hash(data: Any) -> str:
     return digest.hexdigest()
 
 
-def to_array(name: object, value: Any) -> np.ndarray:
-    """A tensor, array, number or list of numbers as a NumPy array of its own; `name` is for the error.
-
-    Raises:
-        TypeError: text, objects, lists of unequal lengths: what could be kept only as a pickle.
-
-    Example:
-        >>> to_array("loss", torch.tensor([0.5, 0.25]))
-        array([0.5 , 0.25], dtype=float32)
-    """
-    try:
-        array = np.array(value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value)
-    except ValueError as unequal:
-        raise TypeError(f"{name!r} must be one array of numbers, got parts of unequal lengths") from unequal
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"{name!r} must be a number, or an array or tensor of numbers, "
-            f"got {type(value).__name__} of dtype {array.dtype}"
-        )
-    return array
-
-
 def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     """What a run ran on: device (the processor's name), threads, and the versions that decide its numbers.
 
@@ -224,28 +204,21 @@ def machine(device: str | torch.device = "cpu") -> dict[str, Any]:
     }
 
 
-def check_zip(content: io.BytesIO) -> None:
-    """Read a zip archive (which .npz files and checkpoints are) and compare it with its own checksums.
-
-    Raises:
-        ValueError: a part whose checksum is wrong. zipfile.BadZipFile and others: not a zip archive at all.
-
-    Example:
-        >>> check_zip(io.BytesIO(b"hello"))
-        Traceback (most recent call last):
-        zipfile.BadZipFile: File is not a zip file
-    """
-    with zipfile.ZipFile(content) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"the checksum of its part {damaged} is wrong")
-    content.seek(0)  # for whoever reads it next
-
-
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file whole or not at all: beside it first, then moved into its place in one stroke.
 
     Whatever stops the writing (a full disk, Ctrl-C, a power cut) leaves the older file as it was.
+
+    Args:
+        path: the file; its folder is made if there is none, an older file is replaced.
+        content: all of it.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "runs" / "seen.json"
+        >>> write_whole(path, b"[1, 2]")
+        >>> path.read_bytes(), [file.name for file in path.parent.iterdir()]
+        (b'[1, 2]', ['seen.json'])
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

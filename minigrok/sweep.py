@@ -132,7 +132,8 @@ def run(
         workers: number of processes, each with one torch thread. The function must then be importable: one
             that is defined in a notebook exists in no other process.
         client: a `dask.distributed.Client`; the cells run on its cluster. Those of a worker that dies are
-            run again elsewhere.
+            run again elsewhere. Its workers must be able to import minigrok, and the module that the function
+            is from; one that is defined in a notebook travels with its cells.
         path: a file that keeps finished cells as they come, one line of JSON each. Called again with the same
             path, a sweep goes on: cells that have a result are not run again, those that failed are.
         progress: show a progress bar.
@@ -144,7 +145,8 @@ def run(
     one, so that only the guilty one fails.
 
     Raises:
-        ValueError: no cells, two alike, or a path that belongs to a sweep of another function.
+        ValueError: no cells, two alike, a path that belongs to a sweep of another function, or a function
+            that other processes or the cluster cannot import.
         TypeError: cells or settings of a wrong kind.
 
     Example:
@@ -382,6 +384,7 @@ def _leave_interrupts_to_the_parent() -> None:
 def _on_cluster(function: Callable, jobs: list[list[Cell]], batched: bool, client: Any) -> Iterator[Finished]:
     from distributed import as_completed
 
+    _check_on_workers(function, client)
     submitted = {client.submit(_attempt_alone, function, job, batched, pure=False): job for job in jobs}
     try:
         for future in as_completed(list(submitted)):
@@ -426,6 +429,20 @@ def _check_importable(function: Callable) -> None:
             "function, where other processes cannot import it. Put it into a module (a .py file) and import "
             "it, or leave workers out."
         )
+
+
+def _check_on_workers(function: Callable, client: Any) -> None:
+    """Let every worker read what a task begins with: one that it cannot read it would never answer."""
+    import cloudpickle  # comes with Dask, which sends functions by it
+
+    sent = cloudpickle.dumps((_attempt_alone, function))
+    for worker, answer in client.run(pickle.loads, sent, on_error="return").items():
+        if isinstance(answer, Exception):
+            raise ValueError(
+                f"{getattr(function, '__qualname__', function)} cannot be read by the worker {worker} "
+                f"({type(answer).__name__}: {answer}). Install minigrok there, and send it the function's "
+                "module (client.upload_file), or define the function in the notebook or script itself."
+            )
 
 
 def _plain(name: Any, value: Any) -> Any:

@@ -17,7 +17,6 @@ from minigrok.attacks import (
     fgsm,
     pgd,
     robust_accuracy,
-    robust_given_correct,
     square,
 )
 
@@ -476,20 +475,6 @@ def test_a_list_of_radii_gives_what_each_radius_gives(digits):
     assert together.shape == (4,) and (together[order].diff() <= 0).all()
     assert torch.allclose(together[order], alone[order].cummin(0).values, atol=0.005)
     assert torch.equal(robust_accuracy(model, x, y, torch.tensor(radii), **options), together)
-
-
-def test_robust_given_correct_is_the_ratio(digits):
-    model, x, y = digits
-    y = y.clone()
-    y[:60] = (y[:60] + 1) % 10
-    robust, clean = (
-        robust_accuracy(model, x, y, [0, 0.05], random_start=False),
-        training.accuracy(model, x, y),
-    )
-    given_correct = robust_given_correct(model, x, y, [0, 0.05], random_start=False)
-    assert torch.allclose(given_correct, robust / clean) and given_correct[0] == 1
-    wrong = (model(x).argmax(1) + 1) % 10
-    assert robust_given_correct(model, x, wrong, 0.05).isnan()
 
 
 @pytest.mark.parametrize("norm, dual", [("linf", 1), ("l2", 2)])

@@ -1,5 +1,6 @@
 """models: PyTorch's own initialisation is the oracle, drawn from a generator that is not PyTorch's own."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -29,6 +30,13 @@ def test_the_weights_are_those_of_layers_made_by_hand(widths, seed, bias):
     assert torch.equal(numbers(ours), numbers(by_hand))
     assert torch.equal(numbers(again), numbers(by_hand))
     assert not torch.equal(numbers(ours_without), numbers(by_hand))
+
+
+def test_whole_numbers_may_be_those_of_numpy():
+    two, three, eight = np.array([2, 3, 8])
+    assert [layer.in_features for layer in models.mlp(np.array([2, 3, 8]))[::2]] == [2, 3]
+    assert models.pair_mlp(three, eight).left.weight.shape == (3, 8)
+    assert models.cnn(two, n_classes=three)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
 def test_a_generator_leaves_torchs_own_alone():

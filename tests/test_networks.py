@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from minigrok.models import cnn, mlp, resnet18
-from minigrok.networks import Network, shape_of_sample, trace
+from minigrok.networks import Network, _shape_of_sample, trace
 from minigrok.regions import Plane, on_segment, partition
 
 
@@ -174,6 +174,8 @@ weight = torch.linspace(-1, 1, 12).reshape(3, 4)
         lambda m, x: F.dropout(x, 0.5, training=False) + F.dropout(x, p=0.0),
         lambda m, x: F.batch_norm(x, m.w[:, 0], m.w[:, 3] + 2, m.w[:, 1], m.w[:, 2]),
         lambda m, x: x.clone()[:, [2, 0]],
+        lambda m, x: torch.flip(x, [1]) - x.roll(1, dims=1),
+        lambda m, x: torch.stack([x, 2 * x], dim=2).movedim(2, 1).flatten(1),
     ],
 )
 def test_affine_functions_are_read(function):
@@ -486,7 +488,7 @@ USE = "Use ReLU, leaky ReLU, PReLU or abs, or look at it on a grid with regions.
         (nn.GELU(), "GELU"),
         (nn.Sigmoid(), "Sigmoid"),
         (nn.Softmax(1), "Softmax"),
-        (nn.LayerNorm(3), "LayerNorm"),
+        (nn.LogSoftmax(1), "LogSoftmax"),
     ],
 )
 def test_modules_that_are_not_piecewise_linear_are_refused_by_name(layer, what):
@@ -504,6 +506,25 @@ def test_modules_that_are_not_piecewise_linear_are_refused_by_name(layer, what):
 )
 def test_functions_that_are_not_piecewise_linear_are_refused_by_name(function, what):
     refused(what, Function(function), (3,))
+
+
+def test_what_is_not_known_to_bend_is_not_said_to():
+    unknown = "minigrok does not know whether it is affine. If it is, write it with what networks.trace"
+    refused(f"cannot read 'cumsum' (cumsum): {unknown}", Function(lambda m, x: x.cumsum(1)), (3,))
+    turned = Function(lambda m, x: torch.rot90(x, 1, [1, 2]))
+    refused(f"cannot read 'rot90' (rot90): {unknown}", turned, (2, 2))
+    refused(f"cannot read '0' (PixelShuffle): {unknown}", nn.Sequential(nn.PixelShuffle(2)), (4, 2, 2))
+
+
+def test_a_normalisation_by_the_sample_is_refused_with_its_own_advice():
+    advice = "Use batch norm in evaluation mode, whose scale does not depend on the sample."
+    refused(f"cannot read '1' (LayerNorm): {advice}", nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
+    scaled = Function(lambda m, x: F.layer_norm(x, (3,)))
+    refused(f"cannot read 'layer_norm' (layer_norm): {advice}", scaled, (3,))
+
+
+def test_a_batch_that_is_turned_round_is_refused():
+    refused("depends on the rest of the batch", Function(lambda m, x: x.flip(0)), (3,))
 
 
 def test_max_pooling_is_refused_with_its_own_advice():
@@ -688,10 +709,10 @@ def test_the_shape_of_the_input():
 
 
 def test_the_shape_for_given_data():
-    assert shape_of_sample(mlp([4, 3, 1]), (7,)) == (4,), "the data will be refused by their shape"
-    assert shape_of_sample(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), (2, 2)) == (2, 2)
-    assert shape_of_sample(Function(lambda m, x: x), (7,)) == (7,)
-    assert shape_of_sample(nn.Sequential(nn.ReLU()), (7,)) == (7,)
+    assert _shape_of_sample(mlp([4, 3, 1]), (7,)) == (4,), "the data will be refused by their shape"
+    assert _shape_of_sample(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), (2, 2)) == (2, 2)
+    assert _shape_of_sample(Function(lambda m, x: x), (7,)) == (7,)
+    assert _shape_of_sample(nn.Sequential(nn.ReLU()), (7,)) == (7,)
 
 
 def test_inputs_of_another_shape_are_refused():

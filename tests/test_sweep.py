@@ -314,17 +314,29 @@ def alive(process):
 # --- on a cluster -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def client(tmp_path):
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
     distributed = pytest.importorskip("distributed", reason="the sweep on a cluster needs dask.distributed")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=None,
-            local_directory=str(tmp_path / "dask"), silence_logs=50,
+            local_directory=str(tmp_path_factory.mktemp("dask")), silence_logs=50,
         ) as cluster,
         distributed.Client(cluster) as client,
     ):  # fmt: skip
         yield client
+
+
+def test_a_function_that_the_workers_cannot_import_is_told_before_they_wait(client, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def f(a, b):\n    return {'sum': a + b}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import only_here
+
+    text = "f cannot be read by the worker .*ModuleNotFoundError: No module named 'only_here'.*upload_file"
+    with pytest.raises(ValueError, match=text):
+        sweep.run(only_here.f, CELLS, client=client)
+    travels = sweep.run(lambda a, b: {"sum": a + b}, CELLS, client=client)  # a function without a module
+    assert travels.column("sum").tolist() == [a + b for a in (2, 3, 7) for b in (1, 10)]
 
 
 def test_a_cluster_makes_the_same_table_and_survives_a_killed_worker(client, tmp_path):

@@ -22,7 +22,6 @@ from minigrok.attacks._checks import Bounds as Bounds
 from minigrok.attacks._follow import Attack as Attack
 from minigrok.attacks._robustness import adversarial_distance as adversarial_distance
 from minigrok.attacks._robustness import robust_accuracy as robust_accuracy
-from minigrok.attacks._robustness import robust_given_correct as robust_given_correct
 from minigrok.attacks._suspicions import Diagnosis as Diagnosis
 from minigrok.attacks._suspicions import diagnose as diagnose
 from minigrok.attacks._suspicions import zero_gradient_share as zero_gradient_share

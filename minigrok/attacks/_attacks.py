@@ -141,7 +141,7 @@ def pgd(
         return run_plan(net, x, y, eps, norm, bounds, plan, generator)
 
 
-def _uphill(net: "Net", ball: "Ball", y: Tensor, x_adv: Tensor, steps: int, step_size: Tensor) -> Walk:
+def _uphill(net: Net, ball: Ball, y: Tensor, x_adv: Tensor, steps: int, step_size: Tensor) -> Walk:
     for _ in range(steps):
         logits, gradient = net.gradient(x_adv, y)
         going = yield x_adv, logits
@@ -196,7 +196,7 @@ def apgd(
         return run_plan(net, x, y, eps, norm, bounds, Plan(walk, restarts), generator)
 
 
-def _adaptive(net: "Net", ball: "Ball", y: Tensor, start: Tensor, steps: int) -> Walk:
+def _adaptive(net: Net, ball: Ball, y: Tensor, start: Tensor, steps: int) -> Walk:
     checkpoints, nothing = _checkpoints(steps), start.new_full((len(y),), -math.inf)
     s = Samples(ball=ball, y=y, x=start, before=start, eta=2 * ball.eps, last=-nothing, grew=0 * y)
     s.best, s.best_x, s.best_gradient = nothing, start, start
@@ -281,7 +281,7 @@ def square(
         return run_plan(net, x, y, eps, "linf", bounds, Plan(walk, restarts), generator)
 
 
-def _squares(net: "Net", ball: "Ball", y: Tensor, brush: "_Brush", steps: int) -> Walk:
+def _squares(net: Net, ball: Ball, y: Tensor, brush: "_Brush", steps: int) -> Walk:
     start = ball.corner(brush.stripes(ball))
     s = Samples(ball=ball, y=y, x=start, trial=start, best=start.new_full((len(y),), -math.inf))
     for k in range(steps):
@@ -305,10 +305,10 @@ class _Brush:
             raise ValueError(f"image={self.image} does not hold the {math.prod(shape)} numbers of a sample")
         self.share, self.draw = share, draw
 
-    def stripes(self, ball: "Ball") -> Tensor:
+    def stripes(self, ball: Ball) -> Tensor:
         return self._spread(self._coins(ball, self.image[0], 1, self.image[2]), ball)
 
-    def square(self, ball: "Ball", progress: float) -> tuple[Tensor, Tensor]:
+    def square(self, ball: Ball, progress: float) -> tuple[Tensor, Tensor]:
         channels, height, width = self.image
         halvings = sum(progress > part for part in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8))
         area = self.share / 2**halvings * height * width
@@ -318,14 +318,14 @@ class _Brush:
         inside = inside & self._stretch(ball, width, wide)[:, None, None, :]
         return self._spread(inside, ball), self._spread(self._coins(ball, channels, 1, 1), ball)
 
-    def _stretch(self, ball: "Ball", size: int, length: int) -> Tensor:
+    def _stretch(self, ball: Ball, size: int, length: int) -> Tensor:
         """Which of `size` places lie in a random stretch, (n, size)."""
         begin = ball.drawn(lambda n, **how: torch.randint(size - length + 1, (n, 1), **how), self.draw)
         place = torch.arange(size, device=begin.device)
         return (place >= begin) & (place < begin + length)
 
-    def _coins(self, ball: "Ball", *shape: int) -> Tensor:
+    def _coins(self, ball: Ball, *shape: int) -> Tensor:
         return ball.drawn(lambda n, **how: torch.randint(2, (n, *shape), **how), self.draw) * 2 - 1
 
-    def _spread(self, signs: Tensor, ball: "Ball") -> Tensor:
+    def _spread(self, signs: Tensor, ball: Ball) -> Tensor:
         return signs.expand(-1, *self.image).reshape(ball.x.shape)

@@ -2,22 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from minigrok._support import unsettled
 from minigrok.training import Ensemble
 
 Bounds = tuple[float, float]
 
-
 LOSSES = ("margin", "cross_entropy", "dlr", "plain_cross_entropy")
-
-
-_DROPOUT = nn.modules.dropout._DropoutNd
-
-
-_BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 def parts_of(model: Callable) -> Iterator[nn.Module]:
@@ -32,14 +27,13 @@ def check_model(model: Callable) -> None:
         )
     if not callable(model):
         raise TypeError(f"expected a model, x -> logits, got {type(model).__name__}")
+    for _, part in unsettled(model):
+        raise ValueError(
+            f"the model is in training mode and has {type(part).__name__}: its output depends on chance, "
+            "on the rest of the batch or on earlier calls. Call model.eval() first."
+        )
     for part in parts_of(model):
-        noisy = isinstance(part, _DROPOUT | _BATCH_NORM | nn.RReLU) or type(part).__name__ == "_SpectralNorm"
-        if part.training and noisy:
-            raise ValueError(
-                f"the model is in training mode and has {type(part).__name__}: its output depends on chance, "
-                "on the rest of the batch or on earlier calls. Call model.eval() first."
-            )
-        if isinstance(part, _BATCH_NORM) and part.running_mean is None:
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
             raise ValueError(
                 f"{type(part).__name__} without running statistics mixes the samples of a batch in "
                 "evaluation mode too: make it with track_running_stats=True"
@@ -133,7 +127,7 @@ def losses_of(loss: str | Sequence[str]) -> list[str]:
 
 def check_counts(**counts: int) -> None:
     for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
+        if not isinstance(count, Integral) or count < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
 
 

@@ -41,14 +41,14 @@ Walk = Generator[tuple[Tensor, Tensor | None], Tensor | slice, None]
 class Plan:
     """How to attack: `walk(net, ball, y, draw)` begins a walk, `restarts` times."""
 
-    walk: Callable[["Net", "Ball", Tensor, torch.Generator], Walk]
+    walk: Callable[[Net, Ball, Tensor, torch.Generator], Walk]
     restarts: int = 1
     random_start: bool = True  # else the walk begins at x, and needs no random number
     early_stop: bool = True
 
 
 def run_plan(
-    net: "Net",
+    net: Net,
     x: Tensor,
     y: Tensor,
     eps: float | Tensor,
@@ -75,7 +75,7 @@ def run_plan(
 
 
 def _attack_block(
-    net: "Net", ball: "Ball", y: Tensor, plan: Plan, draws: list[torch.Generator]
+    net: Net, ball: Ball, y: Tensor, plan: Plan, draws: list[torch.Generator]
 ) -> tuple[Tensor, Tensor, Tensor]:
     x_adv, queries = ball.x.clone(), torch.zeros_like(y)
     success = torch.zeros_like(y, dtype=torch.bool)

@@ -28,7 +28,8 @@ def robust_accuracy(
     A sample counts as robust at eps if it is right at x and the attack finds nothing at this eps nor at a
     smaller one of the list: what lies within a small ball lies within a larger one. So the numbers never grow
     with eps, and each larger ball is attacked only around the samples that are left. They are upper bounds:
-    a stronger attack may find more.
+    a stronger attack may find more. While a network learns they rise with accuracy itself; divided by the
+    number at eps 0 they are the share of what it gets right.
 
     Args:
         model, x, y: as for `pgd`.
@@ -64,38 +65,6 @@ def robust_accuracy(
             left = left[~attack(model, x[left], y[left], radius, **options).success]
         shares[place] = len(left) / len(x)
     return shares.view(radii.shape)
-
-
-def robust_given_correct(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    y: Tensor,
-    eps: float | Sequence[float],
-    *,
-    attack: Callable[..., Attack] = pgd,
-    **options: Any,
-) -> Tensor:
-    """Of the samples classified right, the share that stays right under attack: is what it knows robust?
-
-        robust_given_correct(eps) = robust_accuracy(eps) / robust_accuracy(0)
-
-    While a network learns, robust accuracy rises with accuracy itself; this ratio does not.
-
-    Args, Raises: as for `robust_accuracy`.
-
-    Returns:
-        () for a number, (E,) for a sequence, float32; NaN if no sample is classified right.
-
-    Example:
-        >>> from torch import nn
-        >>> model = nn.Linear(2, 2)
-        >>> _ = model.weight.data.copy_(torch.eye(2)), model.bias.data.zero_()
-        >>> x, y = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.4, 0.6]]), torch.tensor([0, 0, 0])
-        >>> robust_given_correct(model, x, y, [0, 0.15])
-        tensor([1.0000, 0.5000])
-    """
-    robust = robust_accuracy(model, x, y, eps, attack=attack, **options)
-    return robust / right_at(model, x, y, options).float().mean()
 
 
 def adversarial_distance(

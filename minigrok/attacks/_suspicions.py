@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minigrok._support import with_float64
 from minigrok.attacks._attacks import pgd, square
 from minigrok.attacks._checks import Bounds, range_of
 from minigrok.attacks._net import borrowed, device_of
 from minigrok.attacks._robustness import right_at
-from minigrok.networks import with_float64
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def first_reached(
         >>> first_reached([0, 10, 100], [0.1, 0.5, 1.0], 0.95)
         100.0
 
-    Used in lessons 04, 06, 07, 09, 10, 14 and 16.
+    Used in lessons 04, 06, 07, 09, 10 and 16.
     """
     steps, values = _curves(steps, values)
     if math.isnan(level):
@@ -90,7 +90,7 @@ def turn(
         >>> turn(steps, [0.1, 0.1, 0.1, 0.9, 0.1, 0.1], (0, 20), least=0.1)
         array([160.,  inf])
 
-    Used in lesson 16, and in the recording of lesson 14.
+    Used in lessons 14 and 16.
     """
     steps, values = _curves(steps, values)
     on_plateau = (steps >= plateau[0]) & (steps <= plateau[1])

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import to_float64
-from minigrok.networks import _BATCH_NORM, _DROPOUT
+from minigrok._support import to_float64, unsettled
 from minigrok.training import Ensemble
 
 
@@ -247,12 +246,11 @@ def circuit_complexity(
 def _layers(model: nn.Module) -> dict[str, Tensor]:
     """The parameters with two or more axes in each network, by name."""
     _parameters(model)
-    for name, part in model.named_modules():
-        if part.training and isinstance(part, (*_DROPOUT, *_BATCH_NORM)):
-            raise ValueError(
-                f"'{name}' ({type(part).__name__}) is in training mode: the answers move by chance or with "
-                "the batch, not only by the cut. Call model.eval() first."
-            )
+    for name, part in unsettled(model):
+        raise ValueError(
+            f"'{name}' ({type(part).__name__}) is in training mode: the answers move by chance or with "
+            "the batch, not only by the cut. Call model.eval() first."
+        )
     axes = 3 if isinstance(model, Ensemble) else 2
     layers = {name: weight for name, weight in model.named_parameters() if weight.dim() >= axes}
     if not layers:

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigrok.networks import Network, Shape, shape_of_sample, trace, with_float64
+from minigrok._support import keep_freed_memory, with_float64
+from minigrok.networks import Network, Shape, _shape_of_sample, trace
 
 # A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
 _ROWS, _VALUES = 4000, 3_000_000
@@ -30,10 +31,6 @@ _SAFETY, _MANY = 8.0, 10_000
 _SAMPLE = 64
 # If more than this share of the last layer's units may change at some point, all of them are computed.
 _OPEN = 0.12
-# Freeing one block of so many bytes (never touched, so it costs nothing) tells glibc's malloc to keep blocks
-# up to this size. Otherwise each chunk's memory goes back to the system and is faulted in again, which takes
-# a fifth of the time.
-_KEPT = 31 * 2**20
 # How much smaller float64's rounding is than float32's.
 _FLOAT64 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
@@ -112,7 +109,7 @@ def local_complexity(
     radius = _check_radius(radius)
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor of points, got {type(x).__name__}. Use torch.as_tensor(x).")
-    shape = shape_of_sample(model, tuple(x.shape[1:]))
+    shape = _shape_of_sample(model, tuple(x.shape[1:]))
     exact = trace(with_float64(model), shape, dtype=torch.float64)
     fast = exact.to(torch.float32)
     fast.check_input(x)
@@ -376,7 +373,7 @@ class _Counter:
         if not len(self.x) or not self.n_layers:
             return
         self.moves, self.rounding = self._moves(), self._rounding()
-        torch.empty(_KEPT, dtype=torch.uint8)  # see there
+        keep_freed_memory()  # without it a fifth of the time goes into fresh pages for each chunk
         size = max(1, self.rows // (2 * self.p + 1))
         for first in range(0, len(self.x), size):
             self._count_chunk(first, self.x[first : first + size])

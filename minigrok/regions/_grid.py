@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import _check_model, with_float64
+from minigrok._support import with_float64
+from minigrok.networks import _check_model
 from minigrok.regions._partition import Box, Plane, _check_box
 
 # So many grid points are sent through the network at once.

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import Network, shape_of_sample, trace, with_float64
+from minigrok._support import with_float64
+from minigrok.networks import Network, _shape_of_sample, trace
 from minigrok.regions._partition import _ON_THE_LINE, _ROUNDING
 
 # Breakpoints closer than this are one.
@@ -114,7 +115,7 @@ def _network_for(model: nn.Module, a: Tensor, b: Tensor) -> Network:
             raise TypeError(f"expected torch tensors, got {type(x).__name__}. Use torch.as_tensor(a).")
     if a.shape != b.shape:
         raise ValueError(f"expected a and b of one shape, got {tuple(a.shape)} and {tuple(b.shape)}.")
-    return trace(with_float64(model), shape_of_sample(model, tuple(a.shape)), dtype=torch.float64)
+    return trace(with_float64(model), _shape_of_sample(model, tuple(a.shape)), dtype=torch.float64)
 
 
 def _between(low: Tensor, high: Tensor, share: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minigrok.recordings import check_zip, data_hash, write_whole
+from minigrok._support import check_zip
+from minigrok.recordings import data_hash, write_whole
 from minigrok.training._run import State
 
 FORMAT = "minigrok checkpoint 1"

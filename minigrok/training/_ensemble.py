@@ -93,7 +93,7 @@ class Ensemble(nn.Module):
                 h = layer(h)
         return h
 
-    def _bags_of(self, x: Tensor) -> tuple["Bags", "Bags"]:
+    def _bags_of(self, x: Tensor) -> tuple[Bags, Bags]:
         """Which rows of the tables each pair takes, and the reverse; kept while training on the same x."""
         if not torch.is_grad_enabled():  # just looking: the training set is the one to keep
             return (bags_of_pairs(x.expand(self.size, -1, -1), self.stacked),) * 2

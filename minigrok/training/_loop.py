@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minigrok._support import progress_bar
-from minigrok.recordings import to_array
+from minigrok._support import progress_bar, to_array
 from minigrok.training._checkpoints import Checkpoint, random_states, set_random_states
 from minigrok.training._ensemble import Ensemble
 from minigrok.training._run import Batch, Diverged, Run, State
@@ -167,12 +167,12 @@ def minibatches(x: Tensor, y: Tensor, size: int, *, seed: int | Sequence[int]) -
             f"expected as many labels as samples and a size from 1 to {n}, got {len(y)} and {size}"
         )
     per_epoch = math.ceil(n / size)
-    seeds = [seed] if isinstance(seed, int) else list(seed)
+    seeds = [seed] if isinstance(seed, Integral) else list(seed)
 
     @functools.lru_cache(maxsize=1)
     def order(epoch: int) -> Tensor:
         orders = torch.stack([_order(n, s, epoch) for s in seeds]).to(x.device)
-        return orders[0] if isinstance(seed, int) else orders
+        return orders[0] if isinstance(seed, Integral) else orders
 
     def batches(t: int) -> Batch:
         epoch, k = divmod(t, per_epoch)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok.networks import Network, Step, trace, with_float64
+from minigrok._support import with_float64
+from minigrok.networks import Network, Step, trace
 
 INPUT = -1  # the number of the network's input among the sources of a map
 

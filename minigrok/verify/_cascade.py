@@ -20,6 +20,9 @@ from minigrok.verify._walk import Rooms
 
 SLACK = 1e-5  # a counterexample keeps this distance from the walls of its pattern, so that float32 agrees
 GOAL = 1e-3  # a climb stops at this margin: clearly misclassified
+# Why nothing was decided.
+LATE = "the time was up"
+TIE = "what the program found is too close to a tie, or to a wall, for the model to agree"
 
 
 @dataclass
@@ -276,7 +279,3 @@ class _Cascade:
         """The same for one rival, over the program's variables."""
         rows, constants = found.rows[-1], found.constants[-1]
         return rows[rival] - rows[self.label], float(constants[rival] - constants[self.label])
-
-
-LATE = "the time was up"
-TIE = "what the program found is too close to a tie, or to a wall, for the model to agree"

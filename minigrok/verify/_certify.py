@@ -3,13 +3,15 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from minigrok._support import with_float64
 from minigrok.naps import NAP, clashes
-from minigrok.networks import Network, with_float64
+from minigrok.networks import Network
 from minigrok.verify import _cascade, _marabou
 from minigrok.verify._affine import network_of, read
 from minigrok.verify._bounds import Region
@@ -412,20 +414,17 @@ def _phases(network: Network, patterns: Iterable[NAP]) -> list[np.ndarray]:
     return phases
 
 
-def _rivals(label: int, rivals: Iterable[int] | None, n_out: int) -> list[int]:
-    found = [r for r in range(n_out) if r != label] if rivals is None else _listed(rivals)
+def _rivals(label: int, rivals: Iterable[int] | int | None, n_out: int) -> list[int]:
+    if rivals is None:
+        found = [r for r in range(n_out) if r != label]
+    else:
+        found = [int(rivals)] if isinstance(rivals, Integral) else [int(r) for r in rivals]
     for name, value in [("label", label), *(("rival", r) for r in found)]:
         if not 0 <= value < n_out:
             raise ValueError(f"expected {name} to be one of the outputs 0 to {n_out - 1}, got {value}.")
     if label in found or not found:
         raise ValueError(f"expected rivals other than the label {label}, got {found}.")
     return found
-
-
-def _listed(rivals: Iterable[int] | int | None) -> list[int] | None:
-    if rivals is None:
-        return None
-    return [int(rivals)] if isinstance(rivals, int | np.integer) else [int(r) for r in rivals]
 
 
 def _check_solver(solver: str) -> None:

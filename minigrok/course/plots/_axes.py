@@ -32,7 +32,7 @@ def seeds_of(name: str, values: object, steps: np.ndarray) -> np.ndarray:
 
 
 def step_axis(ax: Axes, steps: np.ndarray, xscale: str) -> None:
-    """Powers of ten, written out; with "symlog" also step 0."""
+    """Powers of ten, written out (every second one where they would touch); with "symlog" also step 0."""
     if xscale not in ("symlog", "log", "linear"):
         raise ValueError(f'xscale must be "symlog", "log" or "linear", got {xscale!r}.')
     if xscale == "log" and steps.min() <= 0:
@@ -45,6 +45,17 @@ def step_axis(ax: Axes, steps: np.ndarray, xscale: str) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(plain))
     if xscale != "linear":
         ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(ax, value, steps)))
+
+
+def _power_of_ten(ax: Axes, value: float, steps: np.ndarray) -> str:
+    """The label of a power of ten; "" for every second one, not the last, on axes too narrow for all."""
+    first, last = steps[steps > 0].min(initial=1.0), max(steps.max(), 1.0)
+    inches = ax.bbox.width / ax.figure.dpi / (np.log10(last / first) + 1)  # for a power of ten, step 0 too
+    highest = int(np.log10(last))
+    label = plain(value)
+    crowded = inches < 0.11 * len(plain(10**highest))  # a digit is a good tenth of an inch wide
+    return "" if crowded and value > 0 and (round(np.log10(value)) - highest) % 2 else label
 
 
 def plain(value: float, _position: int = 0) -> str:
