@@ -32,6 +32,7 @@ LESSON = f"lessons/{course_fixture.NAME}"
 PAGES = ["book/installation", "book/errata", "book/status", "book/glossary", "book/reference_networks"]
 LONG = "numbers = [" + ", ".join(str(10**9 + n) for n in range(12)) + "]"
 WORDS = "✓ " + "your sheet is folded along three lines, and each of them goes through the origin. " * 2
+INTRO = "A sentence of eight words & a sign. " * 8 + "\n\nOf $x^2$ it is 5 %, and `5 %` in code.\n"
 WIDE = """\
 %config InlineBackend.figure_formats = ["retina"]
 from matplotlib import pyplot as plt
@@ -67,7 +68,7 @@ def book(tmp_path_factory) -> Path:
     for page in PAGES:
         shutil.copy(ROOT / f"{page}.md", root / f"{page}.md")
     shutil.copy(ROOT / "_config.yml", root)
-    (root / "book" / "intro.md").write_text("# Intro\n\n" + "A sentence of eight words & a sign. " * 8)
+    (root / "book" / "intro.md").write_text(f"# Intro\n\n{INTRO}")
     chapters = [{"file": name} for name in (LESSON, *PAGES)]
     toc = {"format": "jb-book", "root": "book/intro", "parts": [{"caption": "One", "chapters": chapters}]}
     (root / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")  # JSON is YAML
@@ -336,6 +337,25 @@ def test_a_wide_figure_keeps_its_letters_legible_on_a_phone(book, visit):  # noq
         "image => image.getBoundingClientRect().right < image.closest('article').clientWidth + 400"
     )
     assert figure.evaluate("image => image.closest('.cell_output').tabIndex === -1"), "nothing to scroll here"
+
+
+def test_a_number_keeps_its_percent_sign(book):
+    text = text_of(book, "book/intro")
+    assert (
+        "it is 5\N{NO-BREAK SPACE}%, and" in text
+        and '<span class="pre">5</span> <span class="pre">%</span>' in text
+    )
+
+
+def test_on_paper_there_is_nothing_to_click_and_no_formula_is_bold(book, visit):  # noqa: F811
+    page = visit(f"{book.as_uri()}/book/intro.html")
+    stroke = page.locator("mjx-container use").first
+    stroke.wait_for(state="attached")
+    page.emulate_media(media="print")
+    assert stroke.evaluate("glyph => getComputedStyle(glyph).stroke") == "none"
+    for part in (".mend", ".bd-header-article", ".prev-next-footer", ".bd-sidebar-primary"):
+        assert not page.locator(part).first.is_visible(), part
+    assert page.get_by_text("A sentence of eight words").first.is_visible()
 
 
 def test_the_book_carries_no_dead_weight(book):

@@ -218,7 +218,7 @@ def row(entries: tuple) -> nodes.row:
     return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", text)) for text in texts])
 
 
-# --- outputs that are sentences ----------------------------------------------------------------------------
+# --- lines that break where they should --------------------------------------------------------------------
 
 
 def wrap_messages(app, doctree, docname) -> None:
@@ -226,6 +226,15 @@ def wrap_messages(app, doctree, docname) -> None:
     for block in doctree.findall(nodes.literal_block):
         if "output" in block["classes"] and block.astext().startswith("✓"):
             block["classes"].append("said")
+
+
+def hold_percents(app, doctree, docname) -> None:
+    """Never break a line between a number and its percent sign."""
+    for text in list(doctree.findall(nodes.Text)):
+        if re.search(r"\d %", text) and not isinstance(
+            text.parent, nodes.FixedTextElement | nodes.literal | nodes.raw
+        ):
+            text.parent.replace(text, nodes.Text(re.sub(r"(?<=\d) %", "\u00a0%", text)))
 
 
 # --- figures on a phone ------------------------------------------------------------------------------------
@@ -278,6 +287,7 @@ def setup(app) -> dict:
     app.add_directive("running-times", RunningTimes)
     app.connect("doctree-resolved", fill_times)
     app.connect("doctree-resolved", wrap_messages)
+    app.connect("doctree-resolved", hold_percents)
     app.connect("html-page-context", describe)
     app.connect("html-page-context", offer_to_mend)
     app.connect("html-page-context", keep_legible)
