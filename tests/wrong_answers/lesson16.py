@@ -1,6 +1,6 @@
 """Usual mistakes in the exercises of lesson 16, and the words by which each must be diagnosed."""
 
-_SAND = "def sand(x, y):\n    return {}"
+_SAND = "x, y = check.heaps_and_holes(seed=CLASS_SEED)\ndistance = "
 
 _COUNTER = """
 def counterfactual_distance(h, w, answers):
@@ -31,23 +31,23 @@ _SIGN, _MEAN = "np.where(x @ w > 0, 1, -1)", "(labels[:, None] * x).mean(axis=0)
 
 WRONG = {
     "16-sand": [
-        ("not sorted", _SAND.format("np.abs(x - y).mean()"), r"in the order in which they came"),
-        ("difference of means", _SAND.format("abs(x.mean() - y.mean())"), r"distance of the two means"),
-        ("nearest", _SAND.format("np.abs(x[:, None] - y).min(axis=1).mean()"), r"filled twice"),
-        ("sum", _SAND.format("np.abs(np.sort(x) - np.sort(y)).sum()"), r"that is the sum"),
-        ("all pairs", _SAND.format("np.abs(x[:, None] - y).mean()"), r"mean over all pairs"),
-        ("squared", _SAND.format("((np.sort(x) - np.sort(y)) ** 2).mean()"), r"not squared"),
-        ("root of squares", _SAND.format("((np.sort(x) - np.sort(y)) ** 2).mean() ** 0.5"), r"with a root"),
-        ("greedy", """
-def sand(x, y):
-    left, cost = list(y), 0
-    for a in x:
-        b = min(left, key=lambda b: abs(a - b))
-        left.remove(b)
-        cost += abs(a - b)
-    return cost / len(x)
+        ("not sorted", _SAND + "np.abs(x - y).mean()", r"in the order in which they came"),
+        ("difference of means", _SAND + "abs(x.mean() - y.mean())", r"distance of the two means"),
+        ("nearest", _SAND + "np.abs(x[:, None] - y).min(axis=1).mean()", r"filled twice"),
+        ("nearest, from the holes", _SAND + "np.abs(x[:, None] - y).min(axis=0).mean()", r"used twice"),
+        ("sum", _SAND + "np.abs(np.sort(x) - np.sort(y)).sum()", r"that is the sum"),
+        ("all pairs", _SAND + "np.abs(x[:, None] - y).mean()", r"mean over all pairs"),
+        ("squared", _SAND + "((np.sort(x) - np.sort(y)) ** 2).mean()", r"not squared$"),
+        ("root of squares", _SAND + "((np.sort(x) - np.sort(y)) ** 2).mean() ** 0.5", r"with a root"),
+        ("greedy", _SAND + """0.0
+left = list(y)
+for a in x:
+    b = min(left, key=lambda b: abs(a - b))
+    left.remove(b)
+    distance += abs(a - b) / len(x)
 """, r"nearest hole that was left"),
-        ("one sorted", _SAND.format("np.abs(np.sort(x) - y).mean()"), r"the other is not"),
+        ("one sorted", _SAND + "np.abs(np.sort(x) - y).mean()", r"the holes are not"),
+        ("one by one", _SAND + "np.abs(np.sort(x) - np.sort(y))", r"should be one number, got 60"),
     ],
     "16-counterfactual": [
         ("cosine", _COUNTER.format("((v * w).sum() / v.norm() / w.norm()).item()"), r"that is the cosine"),
