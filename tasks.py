@@ -22,8 +22,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -180,17 +180,28 @@ def test():
     # A torch kernel that takes every core for itself slows its neighbours down more than it gains.
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     lessons = sorted(str(path) for path in Path("lessons").glob("*.ipynb"))
-    pytest = [python, "-m", "pytest"]
-    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "-p", "no:cacheprovider"]
     results = {
         "style": follow([python, "-m", "ruff", "check", "."], env),
         "stripped": follow([python, "-m", "nbstripout", "--verify", "--keep-id", *lessons], env),
     }
-    # The lessons run in a process of their own beside the tests; what they print comes after.
-    results |= together(
-        {"tests": ([*pytest, "--durations=10"], env), "lessons": ([*pytest, *nbval, *lessons], env)}
-    )
-    conclude(results, time.time() - start)
+    jobs = {name: ([python, "-m", "pytest", *rest], env) for name, rest in suites(lessons).items()}
+    conclude(results | together(jobs), time.time() - start)
+
+
+def suites(lessons):
+    """All tests in parts (name: what pytest is given), the longest first, so that two cores end together."""
+    browser = sorted(str(path) for path in Path("tests").glob("test_*_browser.py"))
+    others = sorted(str(path) for path in Path("tests").glob("test_*.py") if str(path) not in browser)
+    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
+    tests = ["-rs", "--durations=5"]  # why a test was skipped, and what took longest
+    parts = {
+        "browser": [*tests, *browser],
+        "lessons 1": [*nbval, *lessons[::2]],
+        "lessons 2": [*nbval, *lessons[1::2]],
+        "tests 1": [*tests, "minigrok", *others[::2]],
+        "tests 2": [*tests, *others[1::2]],
+    }
+    return {name: ["-p", "no:cacheprovider", *part] for name, part in parts.items()}
 
 
 def test_grading():
@@ -204,36 +215,27 @@ def test_grading():
 
 
 def together(jobs):
-    """Run two commands (name: command, env) side by side; print the second's lines when both are done."""
-    (first, (command, env)), (second, (other, other_env)) = jobs.items()
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        beside = subprocess.Popen(other, env=other_env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            results = {first: follow(command, env)}
-            code = beside.wait()
-        finally:
-            beside.kill()
-        log.seek(0)
-        results[second] = code, show(log)
-    return results
+    """Run the commands (name: command, env) in their order, two at a time; each line says whose it is."""
+    pool = ThreadPoolExecutor(2)
+    try:
+        running = {name: pool.submit(follow, *job, name) for name, job in jobs.items()}
+        return {name: job.result() for name, job in running.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C no other begins
 
 
-def follow(command, env):
+def follow(command, env, name=""):
     """Run a command, print its lines as they come; return its exit status and its last line."""
-    say("running " + " ".join(command[2:4]))
+    say("running " + (name or " ".join(command[2:4])))
+    mark = f"{name:9} | " if name else ""
     with subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
     ) as process:
-        last = show(process.stdout)
+        last = ""
+        for line in process.stdout:
+            print(mark + line, end="", flush=True)
+            last = line.strip("= \n") or last
     return process.returncode, last
-
-
-def show(lines):
-    last = ""
-    for line in lines:
-        print(line, end="", flush=True)
-        last = line.strip("= \n") or last
-    return last
 
 
 def conclude(results, seconds):

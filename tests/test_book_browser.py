@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from browser import barriers, browser, visit  # noqa: F401
+from browser import barriers_but_colour, barriers_of_colour, browser, visit  # noqa: F401
 
 from minigrok.course import editions
 
@@ -231,26 +231,81 @@ def thin(page) -> None:
     )
 
 
-def test_every_page_is_whole_quiet_and_open_to_everybody(book, site, visit):  # noqa: F811
+def found_by_axe(page) -> list[str]:
+    """All that axe finds on a desktop and on a phone, in light and in dark."""
+    thin(page)
+    found = []
+    for viewport, scheme in [(PHONE, "light"), (PHONE, "dark"), (DESKTOP, "dark"), (DESKTOP, "light")]:
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=scheme)
+        page.locator(f"html[data-theme={scheme}]").wait_for()
+        lines = barriers_of_colour(page)
+        if scheme == "light":  # the other rules see nothing else in the dark
+            lines += barriers_but_colour(page)
+        found += [f"{viewport['width']} pixels, {scheme}: {line}" for line in lines]
+    return found
+
+
+def cut_on_paper(page) -> list[str]:
+    """What a printed page hides or cuts off."""
+    page.set_viewport_size(A4)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    found = page.evaluate(
+        """() => [...document.querySelectorAll(".bd-article :is(pre, img, table, .mgp, svg)")]
+            .filter((e) => e.getBoundingClientRect().right > innerWidth + 1
+                           || (e.matches("pre") && e.scrollWidth > e.clientWidth + 1))
+            .map((e) => "cut off on paper: " + e.outerHTML.slice(0, 80))"""
+    )
+    if shut := page.locator("details:not([open])").count():
+        found.append(f"{shut} closed on paper")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    if left := page.locator("details[open]").count():
+        found.append(f"{left} still open after printing")
+    page.emulate_media(media="screen")
+    return found
+
+
+def test_every_page_is_whole_quiet_printable_and_open_to_everybody(book, site, visit):  # noqa: F811
     page, trouble = visit("about:blank"), []
     for path in pages(book):
         page.set_viewport_size(DESKTOP)
         page.goto(f"{site}/{path.relative_to(book).as_posix()}")
         settled(page)
+        found = cut_on_paper(page) if path in lessons(book) else []
         page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
-        found = [f"{undrawn(page)} formulas are not drawn"] if undrawn(page) else []
+        found += [f"{undrawn(page)} formulas are not drawn"] if undrawn(page) else []
         page.set_viewport_size(PHONE)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         found += [f"{wider} pixels wider than a phone"] if wider > 0 else []
-        thin(page)
-        for viewport, scheme in [(PHONE, "light"), (PHONE, "dark"), (DESKTOP, "dark"), (DESKTOP, "light")]:
-            page.set_viewport_size(viewport)
-            page.emulate_media(color_scheme=scheme)
-            page.locator(f"html[data-theme={scheme}]").wait_for()
-            found += [f"{viewport['width']} pixels, {scheme}: {line}" for line in barriers(page)]
-        trouble += [f"{path.stem}: {line}" for line in found]
+        trouble += [f"{path.stem}: {line}" for line in found + found_by_axe(page)]
     assert trouble == []
     assert visit.outside == [] and visit.errors == []
+
+
+def test_a_barrier_of_any_setting_is_found(site, visit):  # noqa: F811
+    page = visit(f"{site}/book/errata.html", viewport=DESKTOP)
+    settled(page)
+    page.evaluate(
+        """() => document.querySelector("article").insertAdjacentHTML("beforeend", `
+            <style>
+                [data-theme=dark] #in-the-dark { color: #444; }
+                [data-theme=light] #its-ground { background: #666; }
+                @media (max-width: 500px) { #narrow { color: #ddd !important; } }
+                @media (min-width: 500px) { #nameless { display: none; } }
+            </style>
+            <p>Plain, <b id="in-the-dark">faint</b>.</p><div id="its-ground"><p id="on-grey">Faint.</p></div>
+            <p id="narrow">Faint.</p><button id="nameless"></button>`)"""
+    )
+    assert set(found_by_axe(page)) == {
+        *(
+            "390 pixels, dark: color-contrast: #in-the-dark",
+            "1300 pixels, dark: color-contrast: #in-the-dark",
+        ),
+        *("390 pixels, light: color-contrast: #on-grey", "1300 pixels, light: color-contrast: #on-grey"),
+        "390 pixels, light: color-contrast: #narrow",
+        "390 pixels, light: button-name: #nameless",
+    }
 
 
 @pytest.mark.parametrize("where", ["http", "file"])
@@ -281,19 +336,6 @@ def test_the_first_address_leads_to_the_first_page(book, visit):  # noqa: F811
     page.get_by_role("heading", level=1).wait_for()
 
 
-def test_a_solution_opens_and_closes_from_the_keyboard(book, site, visit):  # noqa: F811
-    for path in lessons(book):
-        page = visit(f"{site}/lessons/{path.name}", viewport=DESKTOP)
-        box = page.locator("details.solution").first
-        inside = box.locator("> :not(summary)").first
-        assert not inside.is_visible()
-        box.locator("summary").focus()
-        page.keyboard.press("Enter")
-        inside.wait_for(state="visible")
-        page.keyboard.press("Space")
-        inside.wait_for(state="hidden")
-
-
 def test_the_focus_can_be_seen(site, visit):  # noqa: F811
     for scheme in ("light", "dark"):
         page = visit(f"{site}/book/notation.html", viewport=DESKTOP, color_scheme=scheme)
@@ -311,40 +353,36 @@ def test_figures_keep_a_white_panel_on_a_dark_page(book, site, visit):  # noqa: 
     assert paper == "rgb(255, 255, 255)" and ground != paper
 
 
-def test_moving_figures_move_by_key_and_by_mouse(book, site, visit):  # noqa: F811
-    moved = 0
+def test_solutions_and_moving_figures_answer_to_keys_and_mouse(book, site, visit):  # noqa: F811
+    page, moved = visit("about:blank", viewport=DESKTOP), 0
+    page.route("**/tex-svg.js*", lambda route: route.fulfill(body=""))  # no formula is looked at here
     for path in lessons(book):
-        page = visit(f"{site}/lessons/{path.name}", viewport=DESKTOP)
+        page.goto(f"{site}/lessons/{path.name}")
+        solution_opens_and_closes(page)
         for player in page.locator(".mgp").all():
-            bar, picture = player.get_by_role("slider"), player.locator(".mgp-picture img").first
-            bar.focus()
-            page.keyboard.press("Home")
-            first = picture.get_attribute("src")
-            page.keyboard.press("End")
-            assert picture.get_attribute("src") != first, f"{path.stem}: the End key shows no other picture"
-            bar.click(position={"x": 3, "y": bar.bounding_box()["height"] / 2})
-            assert picture.get_attribute("src") == first, f"{path.stem}: a click at the bar's left end"
+            figure_moves(page, player, path.stem)
             moved += 1
     assert moved, "at least one lesson should hold a figure with a scrub bar"
     assert visit.outside == [] and visit.errors == []
 
 
-def test_on_paper_everything_is_open_and_nothing_is_cut_off(book, site, visit):  # noqa: F811
-    page, trouble = visit("about:blank", viewport=A4), []
-    for path in lessons(book):
-        page.goto(f"{site}/lessons/{path.name}")
-        settled(page)
-        page.emulate_media(media="print")
-        page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        shut = page.locator("details:not([open])").count()
-        cut = page.evaluate(
-            """() => [...document.querySelectorAll(".bd-article :is(pre, img, table, .mgp, svg)")]
-                .filter((e) => e.getBoundingClientRect().right > innerWidth + 1
-                               || (e.matches("pre") && e.scrollWidth > e.clientWidth + 1))
-                .map((e) => e.outerHTML.slice(0, 80))"""
-        )
-        trouble += [f"{path.stem}: {shut} closed"] * bool(shut) + [f"{path.stem}: {line}" for line in cut]
-        page.evaluate("dispatchEvent(new Event('afterprint'))")
-        assert page.locator("details[open]").count() == 0, "closed again after printing"
-        page.emulate_media(media="screen")
-    assert trouble == []
+def solution_opens_and_closes(page) -> None:
+    box = page.locator("details.solution").first
+    inside = box.locator("> :not(summary)").first
+    assert not inside.is_visible()
+    box.locator("summary").focus()
+    page.keyboard.press("Enter")
+    inside.wait_for(state="visible")
+    page.keyboard.press("Space")
+    inside.wait_for(state="hidden")
+
+
+def figure_moves(page, player, where: str) -> None:
+    bar, picture = player.get_by_role("slider"), player.locator(".mgp-picture img").first
+    bar.focus()
+    page.keyboard.press("Home")
+    first = picture.get_attribute("src")
+    page.keyboard.press("End")
+    assert picture.get_attribute("src") != first, f"{where}: the End key shows no other picture"
+    bar.click(position={"x": 3, "y": bar.bounding_box()["height"] / 2})
+    assert picture.get_attribute("src") == first, f"{where}: a click at the bar's left end"

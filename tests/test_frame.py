@@ -285,7 +285,7 @@ def test_tasks_need_the_standard_library_alone():
     tree = ast.parse((ROOT / "tasks.py").read_text(encoding="utf-8"))
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert set(names) <= sys.stdlib_module_names
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
 def test_an_old_python_reads_tasks_as_far_as_the_sentence(monkeypatch):
@@ -422,6 +422,27 @@ def test_a_followed_command_gives_its_status_and_last_line(capsys):
     code = "print('one'); print('== two =='); print(); raise SystemExit(3)"
     assert tasks.follow([sys.executable, "-c", code], None) == (3, "two")
     assert "one\n== two ==\n" in capsys.readouterr().out
+
+
+def test_jobs_run_two_at_a_time_and_each_line_says_whose_it_is(tmp_path, capsys):
+    """The first two wait for each other, so they run side by side; the third finds both done."""
+    meet = "{0}.touch()\nwhile not {1}.exists(): pass\nprint('met')\n{2}.touch(); raise SystemExit({3})"
+    a, b, c, d = (f"pathlib.Path({str(tmp_path / name)!r})" for name in "abcd")
+    codes = {
+        "one": meet.format(a, b, c, 0),
+        "two": meet.format(b, a, d, 3),
+        "three": f"print({c}.exists() or {d}.exists())",
+    }
+    jobs = {name: ([sys.executable, "-c", "import pathlib\n" + code], None) for name, code in codes.items()}
+    assert tasks.together(jobs) == {"one": (0, "met"), "two": (3, "met"), "three": (0, "True")}
+    assert {"one       | met", "two       | met"} < set(capsys.readouterr().out.splitlines())
+
+
+def test_the_parts_hold_every_test_and_every_lesson_once(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lessons, tests = (list(map(str, Path().glob(names))) for names in ("lessons/*.ipynb", "tests/test_*.py"))
+    held = [name for part in tasks.suites(lessons).values() for name in part if Path(name).exists()]
+    assert sorted(held) == sorted(["minigrok", *lessons, *tests])
 
 
 def test_benchmarks_take_the_torch_of_the_constraints(monkeypatch):
