@@ -1,6 +1,7 @@
 """The figures: pixels against the network itself, and what every reader must be able to tell apart."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -265,6 +266,19 @@ def test_log_axes_are_labelled_in_plain_numbers():
     logarithmic = plots.curves(steps[1:], {"a": np.arange(5.0)}, ylabel="y", xscale="log")
     logarithmic.figure.canvas.draw()
     assert "1,000" in [label.get_text() for label in logarithmic.get_xticklabels()]
+
+
+@pytest.mark.parametrize(("panels", "last"), [(1, 100_000), (3, 100_000), (3, 1_000_000), (3, 100)])
+def test_labels_of_steps_do_not_touch(panels, last):
+    steps = np.append(0, np.geomspace(1, last, 13).round())
+    found = {title: (steps, {"a": np.arange(14.0)}) for title in "abc"[:panels]}
+    for ax in plots.side_by_side(found, ylabel="y"):
+        ax.figure.canvas.draw()
+        labels = [label for label in ax.get_xticklabels() if label.get_text()]
+        assert labels[0].get_text() == "0" and labels[-1].get_text() == f"{last:,}"
+        boxes = [label.get_window_extent() for label in labels]
+        gaps = [after.x0 - before.x1 for before, after in pairwise(boxes)]
+        assert min(gaps) > 0.04 * ax.figure.dpi, "at least the width of half a digit"
 
 
 def test_curves_refuse_what_does_not_fit():

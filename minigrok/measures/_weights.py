@@ -278,9 +278,9 @@ def _cut(weight: Tensor, count: int, share: float, generator: torch.Generator | 
     rows = weight.reshape(count, -1)
     n = rows.shape[1]
     device = "cpu" if generator is None else generator.device
-    order = torch.rand(rows.shape, generator=generator, device=device).argsort(dim=1)
-    lost = order[:, : max(1, round(share * n))].to(weight.device)
-    return rows.scatter(1, lost, 0).view_as(weight)
+    chance = torch.rand(rows.shape, generator=generator, device=device)
+    lost = chance.topk(max(1, round(share * n)), dim=1, largest=False, sorted=False).indices
+    return rows.scatter(1, lost.to(weight.device), 0).view_as(weight)
 
 
 def _parameters(model: nn.Module) -> list[Tensor]:

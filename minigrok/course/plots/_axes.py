@@ -1,11 +1,14 @@
 """What several figures share: new axes, curves of seeds, steps on an axis, and how numbers are written."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from minigrok.course._palette import FRAME
+from minigrok.course._palette import FRAME, INK
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -17,6 +20,17 @@ def plane_axes(ax: Axes, box: object) -> Axes:
     ax.set(xlim=box[0], ylim=box[1], aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     ax.locator_params(nbins=5)
     ax.spines[:].set(visible=True, color=FRAME)
+    return ax
+
+
+def row_axes(ax: Axes, names: Iterable[str], *, grid: Literal["x", "both"] | None = "x") -> Axes:
+    """A row for each name from the top down, without a frame on the left."""
+    names = list(names)
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.spines["left"].set_visible(False)
+    if grid:
+        ax.grid(axis=grid)
     return ax
 
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from minigrok.course._palette import INK, MARKERS, MUTED, PALETTE
-from minigrok.course.plots._axes import axes_or_new, plain, seeds_of, step_axis
+from minigrok.course.plots._axes import axes_or_new, plain, row_axes, seeds_of, step_axis
 from minigrok.course.plots._style import LINESTYLES
 from minigrok.theory import simultaneous_band
 
@@ -196,12 +196,10 @@ def ridges(
             look = {"marker": "D", "markersize": 5, "markeredgecolor": "white"}
             ax.plot([turns[name]], [height], color=PALETTE[1], **look)
     ax.set_xscale("log")
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.7))
+    row_axes(ax, rows, grid=None).set(ylim=(len(rows) - 0.4, -0.7))
     ax.set(xlim=(first, steps[-1]), xlabel="training step")
     ax.xaxis.set_major_formatter(FuncFormatter(plain))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.spines["left"].set_visible(False)
     return ax
 
 

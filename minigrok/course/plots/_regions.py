@@ -15,8 +15,6 @@ from minigrok.course.plots._axes import axes_or_new, plane_axes
 from minigrok.regions import Partition
 
 Lines = Literal["layer", "plain"] | None
-
-
 Colour = Literal["random", "slope", "layer", "class"] | np.ndarray | None
 
 
@@ -266,11 +264,11 @@ def followed(
         )
     ax = axes_or_new(ax, (5.0, 5.4))
     several, handles = follow.sum(axis=1) > 1, []
+    closed = [Path(np.concatenate([p, p[:1]]), closed=True) for p in partition.polygons()]
     kinds = [(name, follow[:, k] & ~several, k) for k, name in enumerate(names)]
     for name, which, k in [*kinds, ("two or more", several, -1)]:
         look = {"facecolor": PALETTE[k % len(PALETTE)], "alpha": 0.3 + 0.15 * (k % 2)}
         look = {"facecolor": "#D9D9D9", "edgecolor": INK, "hatch": "////"} if k < 0 else look
-        closed = [Path(np.concatenate([p, p[:1]]), closed=True) for p in partition.polygons()]
         if which.any():
             whole = Path.make_compound_path(*(p for p, yes in zip(closed, which, strict=True) if yes))
             ax.add_patch(PathPatch(whole, linewidth=0, zorder=0.5, **look))
@@ -297,7 +295,7 @@ def rooms(
         partition: what `regions.partition` returns, of a network with two outputs or more.
         chosen: (K,) numbers of the regions that are painted; the others stay white.
         ax: where to draw; None makes a new figure.
-        label, rival: two outputs. The paint is blue where the label leads and orange where the rival does.
+        label, rival: two outputs. The paint is blue where the label leads and red where the rival does.
         path: (P, 2) the points of a walk, drawn on top.
 
     Returns:

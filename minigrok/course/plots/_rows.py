@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from minigrok.course._palette import INK, MUTED, PALETTE
-from minigrok.course.plots._axes import axes_or_new, plain
+from minigrok.course.plots._axes import axes_or_new, plain, row_axes
 
 
 def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabel: str) -> Axes:
@@ -28,10 +28,7 @@ def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabe
         sideways = 0.09 * (np.arange(len(values)) % 3 - 1)  # so that equal numbers can be seen
         ax.plot(values, row + sideways, "o", **look)
         ax.plot([np.median(values)] * 2, [row - 0.32, row + 0.32], "-", color=INK, linewidth=2.5)
-    ax.set(yticks=range(len(groups)), yticklabels=list(groups), ylim=(len(groups) - 0.4, -0.6), xlabel=xlabel)
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x")
+    row_axes(ax, groups).set_xlabel(xlabel)
     ax.xaxis.set_major_formatter(FuncFormatter(plain))
     return ax
 
@@ -72,11 +69,7 @@ def waits(groups: Mapping[str, Sequence[float]], end: float, ax: Axes | None = N
         if median <= end:
             ax.plot([median] * 2, [row - 0.32, row + 0.32], "-", color=INK, linewidth=2.5)
     ax.axvline(end, color=MUTED, linewidth=1, linestyle=":")
-    ax.set(yticks=range(len(groups)), yticklabels=list(groups), ylim=(len(groups) - 0.4, -0.6), xlabel=xlabel)
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.spines["left"].set_visible(False)
-    ax.set_xlim(0, 1.04 * end)
-    ax.grid(axis="x")
+    row_axes(ax, groups).set(xlim=(0, 1.04 * end), xlabel=xlabel)
     ax.xaxis.set_major_formatter(FuncFormatter(plain))
     return ax
 
@@ -134,9 +127,5 @@ def intervals(
         if not np.isfinite(right):
             ax.plot([edge], [row], ">", color=colour, markersize=5)
     ax.axvline(line, color=MUTED, linewidth=1, linestyle=":")
-    ax.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
-    ax.set_xlim(low, high)
-    ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="both")
+    row_axes(ax, rows, grid="both").set(xlim=(low, high), xlabel=xlabel)
     return ax
