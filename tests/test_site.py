@@ -29,7 +29,14 @@ from minigrok.course import editions
 ROOT = Path(__file__).resolve().parents[1]
 SITE = "https://example.org/course/"
 LESSON = f"lessons/{course_fixture.NAME}"
-PAGES = ["book/installation", "book/errata", "book/status", "book/glossary", "book/reference_networks"]
+PAGES = [
+    "book/installation",
+    "book/errata",
+    "book/status",
+    "book/glossary",
+    "book/reference_networks",
+    "book/changes",
+]
 LONG = "numbers = [" + ", ".join(str(10**9 + n) for n in range(12)) + "]"
 WORDS = "✓ " + "your sheet is folded along three lines, and each of them goes through the origin. " * 2
 INTRO = "A sentence of eight words & a sign. " * 8 + "\n\nOf $x^2$ it is 5 %, and `5 %` in code.\n"
@@ -67,7 +74,8 @@ def book(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / "book" / name, root / "book" / name)
     for page in PAGES:
         shutil.copy(ROOT / f"{page}.md", root / f"{page}.md")
-    shutil.copy(ROOT / "_config.yml", root)
+    for name in ("_config.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, root)
     (root / "book" / "intro.md").write_text(f"# Intro\n\n{INTRO}")
     chapters = [{"file": name} for name in (LESSON, *PAGES)]
     toc = {"format": "jb-book", "root": "book/intro", "parts": [{"caption": "One", "chapters": chapters}]}
@@ -218,6 +226,7 @@ def test_every_page_leads_to_what_it_is_made_from(book):
         edit, report = map(unescape, re.findall(r'href="([^"]+)"', line))
         assert edit == f"{editions.REPOSITORY}/edit/main/{page}{ending}"
         assert report.startswith(f"{editions.REPOSITORY}/issues/new?title=") and page.split("/")[1] in report
+    assert "/edit/main/CHANGELOG.md" in text_of(book, "book/changes")
     assert 'class="mend"' not in text_of(book, "search")
 
 

@@ -148,11 +148,15 @@ def offer_to_mend(app, pagename, templatename, context, doctree) -> None:
 
 def mending(pagename: str, source: Path) -> str:
     """The words with the link to what a page is made from; the reference is made from docstrings."""
-    modules = re.findall(r"\{entries\} ([\w.]+)", source.read_text(encoding="utf-8"))
-    if source.suffix != ".md" or not modules:
-        return f'<a href="{REPOSITORY}/edit/main/{pagename}{source.suffix}">Edit this page</a>'
-    links = [f'<a href="{REPOSITORY}/tree/main/{code_of(name)}"><code>{name}</code></a>' for name in modules]
-    return f"Edit the docstrings of {' and '.join(links)}"
+    text = source.read_text(encoding="utf-8") if source.suffix == ".md" else ""
+    if modules := re.findall(r"\{entries\} ([\w.]+)", text):
+        links = [
+            f'<a href="{REPOSITORY}/tree/main/{code_of(name)}"><code>{name}</code></a>' for name in modules
+        ]
+        return f"Edit the docstrings of {' and '.join(links)}"
+    included = re.match(r"```\{include\} \.\./(\S+)", text)
+    path = included[1] if included else f"{pagename}{source.suffix}"
+    return f'<a href="{REPOSITORY}/edit/main/{path}">Edit this page</a>'
 
 
 def code_of(module: str) -> str:

@@ -308,7 +308,7 @@ def book(dest: str | Path, *, lessons: Iterable[str] = (), root: str | Path = RO
 
 
 def _book_pages(root: Path) -> dict[str, bytes]:
-    """`_config.yml`, `_toc.yml` and everything in `book/`, by name relative to `root`."""
+    """`_config.yml`, `_toc.yml`, everything in `book/`, and the changes that it includes, by name."""
     names = ["_config.yml", "_toc.yml"]
     if missing := [name for name in names if not (root / name).exists()]:
         raise FileNotFoundError(
@@ -316,6 +316,7 @@ def _book_pages(root: Path) -> dict[str, bytes]:
             "give its folder with --root"
         )
     names += [path.relative_to(root).as_posix() for path in (root / "book").rglob("*") if path.is_file()]
+    names += [name for name in ["CHANGELOG.md"] if (root / name).exists()]
     return {
         name: (root / name).read_bytes()
         for name in names
