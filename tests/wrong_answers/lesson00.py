@@ -45,7 +45,7 @@ signal = check.signal(seed=CLASS_SEED)
 frequency = 2 * torch.pi * int(torch.fft.rfft(signal - signal.mean()).abs().argmax()) / 97
 """, r"should be a whole number of turns, got .* not the angle"),
         ("out of range", "frequency = 1000", r"between 1 and 48, got 1000"),
-        ("a guess", "frequency = 1", r"a wave of `frequency` 1 explains \d+% of the variance"),
+        ("a guess", "frequency = 1", r"a wave of `frequency` 1 explains \d+ % of the variance"),
     ],
     "00-multipliers": [
         ("the best point", """

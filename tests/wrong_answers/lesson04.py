@@ -32,19 +32,19 @@ WRONG = {
     ],
     "04-elimination": [
         ("the row only", """
-x_train, y_train, a, b = check.hidden_pair(seed=CLASS_SEED)
-possible = 11 - len(set(y_train[x_train[:, 0] == a].tolist()))
+x_train, y_train, hours, a, b = check.hidden_pair(seed=CLASS_SEED)
+possible = hours - len(set(y_train[x_train[:, 0] == a].tolist()))
 """, r"the column has used answers too"),
         ("the column only", """
-x_train, y_train, a, b = check.hidden_pair(seed=CLASS_SEED)
-possible = 11 - len(set(y_train[x_train[:, 1] == b].tolist()))
+x_train, y_train, hours, a, b = check.hidden_pair(seed=CLASS_SEED)
+possible = hours - len(set(y_train[x_train[:, 1] == b].tolist()))
 """, r"the row has used answers too"),
         ("counted twice", """
-x_train, y_train, a, b = check.hidden_pair(seed=CLASS_SEED)
-possible = 11 - int((x_train[:, 0] == a).sum()) - int((x_train[:, 1] == b).sum())
+x_train, y_train, hours, a, b = check.hidden_pair(seed=CLASS_SEED)
+possible = hours - int((x_train[:, 0] == a).sum()) - int((x_train[:, 1] == b).sum())
 """, r"you took them away twice"),
         ("used up", """
-x_train, y_train, a, b = check.hidden_pair(seed=CLASS_SEED)
+x_train, y_train, hours, a, b = check.hidden_pair(seed=CLASS_SEED)
 possible = len(set(y_train[(x_train[:, 0] == a) | (x_train[:, 1] == b)].tolist()))
 """, r"not those that are left"),
         ("half an answer", "possible = 2.5", r"should be a whole number"),

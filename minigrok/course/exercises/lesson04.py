@@ -68,16 +68,18 @@ def adding_network(function: Callable) -> None:
     passed("your network adds, and nobody has trained it")
 
 
-def hidden_pair(*, seed: int = 0) -> tuple[Tensor, Tensor, int, int]:
-    """The class's small exam modulo 11, and one of its hidden pairs: x_train, y_train, a, b."""
-    exam = data.arithmetic("add", 11, fraction=0.5, seed=1000 + seed)
+def hidden_pair(*, seed: int = 0) -> tuple[Tensor, Tensor, int, int, int]:
+    """The class's exam on a clock of its own, and one of its hidden pairs: x_train, y_train, hours, a, b."""
     random = np.random.default_rng([4, seed])
+    hours = int(random.choice([29, 31, 37, 41, 43, 47, 53, 61, 67, 71, 73, 79, 83, 89, 97]))
+    exam = data.arithmetic("add", hours, fraction=random.uniform(0.25, 0.6), seed=1000 + seed)
     for a, b in exam.x_test[random.permutation(len(exam.x_test))].tolist():
         row, column = _seen(exam.x_train, exam.y_train, a, b)
+        used = len(row | column)
         # A pair at which no usual mistake gives the right number by chance.
-        usual = {11 - len(row), 11 - len(column), 11 - len(row) - len(column), len(row | column)}
-        if 11 - len(row | column) not in usual:
-            return exam.x_train, exam.y_train, a, b
+        usual = {hours - len(row), hours - len(column), hours - len(row) - len(column), used}
+        if hours - used not in usual:
+            return exam.x_train, exam.y_train, hours, a, b
     raise RuntimeError(f"no hidden pair for the class seed {seed}: please choose another")
 
 
@@ -87,17 +89,18 @@ def _seen(x: Tensor, y: Tensor, a: int, b: int) -> tuple[set[int], set[int]]:
 
 def possible(answer: int, *, seed: int = 0) -> None:
     """How many answers neither the row nor the column of the hidden pair has used."""
-    row, column = _seen(*hidden_pair(seed=seed))
+    x, y, hours, a, b = hidden_pair(seed=seed)
+    row, column = _seen(x, y, a, b)
     mistakes = {
-        "that leaves out what the row has used; the column has used answers too": 11 - len(row),
-        "that leaves out what the column has used; the row has used answers too": 11 - len(column),
-        "some answers stand in the row and in the column: you took them away twice": 11
+        "that leaves out what the row has used; the column has used answers too": hours - len(row),
+        "that leaves out what the column has used; the row has used answers too": hours - len(column),
+        "some answers stand in the row and in the column: you took them away twice": hours
         - len(row)
         - len(column),
         "those are the answers that are used up, not those that are left": len(row | column),
     }
     value = expect_number(answer, "possible", whole=True)
-    expect_close(value, 11 - len(row | column), "possible", mistakes=mistakes)
+    expect_close(value, hours - len(row | column), "possible", mistakes=mistakes)
     passed("so many answers are left: elimination alone does not pass this exam")
 
 
