@@ -36,9 +36,13 @@ def disc_and_ring(n: int, *, seed: int = 0, gap: float = 0.2) -> tuple[Tensor, T
     Args:
         n: number of points, at least 2; they take turns between the classes.
         gap: the width of the empty ring between the classes, at least 0 and below 0.8.
+        seed: the same seed gives the same points.
 
     Returns:
         x (n, 2) float32 inside the unit disc, y (n,) int64.
+
+    Raises:
+        ValueError: fewer than 2 points, or a gap out of its range.
 
     Example:
         >>> x, y = disc_and_ring(200)
@@ -63,9 +67,13 @@ def spiral(n: int, *, seed: int = 0, turns: float = 1.5) -> tuple[Tensor, Tensor
     Args:
         n: number of points, at least 2; they take turns between the classes.
         turns: how often an arm goes round; the gap between the arms is about 0.43 / turns.
+        seed: the same seed gives the same points.
 
     Returns:
         x (n, 2) float32, y (n,) int64.
+
+    Raises:
+        ValueError: fewer than 2 points, or turns out of their range.
 
     Example:
         >>> x, y = spiral(200, turns=2)
@@ -90,9 +98,13 @@ def moons(n: int, *, seed: int = 0, noise: float = 0.1) -> tuple[Tensor, Tensor]
     Args:
         n: number of points, at least 2; they take turns between the classes.
         noise: its standard deviation, for half circles of radius 1 (before shrinking by 1.5 + 3 noise).
+        seed: the same seed gives the same points.
 
     Returns:
         x (n, 2) float32, y (n,) int64.
+
+    Raises:
+        ValueError: fewer than 2 points, or a noise below 0 or infinite.
 
     Example:
         >>> x, y = moons(200)
@@ -136,6 +148,9 @@ def table(operation: str = "add", p: int = 59, *, seed: int = 0) -> tuple[Tensor
         x (p^2, 2) int64, y (p^2,) int64 in 0 to p - 1. "divide" has p (p - 1) rows: those with b = 0 are left
         out, so pair (a, b) is row a (p - 1) + b - 1.
 
+    Raises:
+        ValueError: an unknown operation, or a p that it does not have.
+
     Example:
         >>> x, y = table("subtract", 5)
         >>> x[7], y[7]  # 1 - 2 = 4 (mod 5)
@@ -170,6 +185,9 @@ def arithmetic(
 
     Returns:
         `Arithmetic`; "unordered" may miss the size asked for by one pair.
+
+    Raises:
+        ValueError: a fraction not between 0 and 1, another split, or what `table` refuses.
 
     Source: Power et al. 2022 (arXiv 2201.02177), section 2, for the tables and the split of ordered pairs.
 
@@ -208,6 +226,9 @@ def without_mirror(x: Tensor) -> Tensor:
     Returns:
         (n,) bool.
 
+    Raises:
+        ValueError: what is no set of pairs of whole numbers.
+
     Example:
         >>> without_mirror(torch.tensor([[1, 2], [2, 1], [3, 4], [5, 5]]))
         tensor([False, False,  True, False])
@@ -241,7 +262,11 @@ def digits(n_train: int | None = None, *, seed: int = 0) -> Digits:
         n_train: number of training images, 10 to 1200; None takes all 1200.
         seed: which images train and which test.
 
+    Returns:
+        `Digits` with x (n, 64), row by row.
+
     Raises:
+        ValueError: n_train out of its range.
         ImportError: scikit-learn is not installed (it comes with `minigrok[course]`).
 
     Example:

@@ -35,6 +35,10 @@ def mlp(
         PyTorch's law: uniform between -1/sqrt(fan in) and 1/sqrt(fan in), biases too. A seed gives the
         same numbers here as `torch.manual_seed` gives to the same layers made by hand.
 
+    Raises:
+        ValueError: fewer than two widths, a width below 1, a scale that is not above 0.
+        TypeError: a module as activation, where a class or function that makes one is expected.
+
     Example:
         >>> mlp([2, 16, 16, 3], generator=torch.Generator().manual_seed(0))
         Sequential(
@@ -124,6 +128,9 @@ def pair_mlp(
         linear layer on 2 p numbers that it is, uniform between -1/sqrt(2p) and 1/sqrt(2p); a concatenated one
         from the standard normal, PyTorch's law for embeddings.
 
+    Raises:
+        ValueError: fewer than 2 symbols, sizes below 1, another combine, a dim where the table is added.
+
     Example:
         >>> model = pair_mlp(59, 128, generator=torch.Generator().manual_seed(0))
         >>> model(torch.tensor([[3, 4], [58, 0]])).shape, sum(w.numel() for w in model.parameters())
@@ -155,6 +162,12 @@ def cosine_solution(p: int, width: int, *, generator: torch.Generator | None = N
     Args:
         p: number of symbols, at least 3.
         width: hidden units. The frequencies 1 to (p - 1) / 2 take turns; the phases come from `generator`.
+
+    Returns:
+        A `PairMLP` with `Square`, (N, 2) int64 -> (N, p).
+
+    Raises:
+        ValueError: p below 3, or what `pair_mlp` refuses.
 
     Source: Gromov 2023 (arXiv 2301.02679), section 3: the phases must satisfy u + v = that of the output.
 
@@ -261,6 +274,9 @@ def pair_transformer(
     Returns:
         A `PairTransformer`, (N, 2) int64 -> (N, p). Weights are normal with variance 1/dim (tokens, positions
         and maps out of the stream) or 1/width (`head.down`), biases zero.
+
+    Raises:
+        ValueError: fewer than 2 symbols, sizes below 1, or a dim that the heads cannot share.
 
     Source: Nanda et al. 2023 (arXiv 2301.05217), section 3. Their unembedding also gives a logit to "=".
 

@@ -195,6 +195,9 @@ def states(model: Model, x: Tensor) -> Masks:
         model: any network `networks.trace` understands, or what it made of one.
         x: inputs (N, *input_shape).
 
+    Raises:
+        ValueError: NaN or infinity in x; what `networks.trace` refuses.
+
     Example:
         >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
         >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
@@ -219,6 +222,9 @@ def of(model: Model, x: Tensor) -> NAP:
     Args:
         model: any network `networks.trace` understands.
         x: one input, of shape input_shape or (1, *input_shape).
+
+    Raises:
+        ValueError: more than one input, or what `states` refuses.
 
     Example:
         >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
@@ -309,6 +315,14 @@ def followers(naps: Mapping[int, NAP], model: Model, x: Tensor) -> Tensor:
 
     One pass through the network for all patterns.
 
+    Args:
+        naps: patterns by name or class.
+        model: the network they are of.
+        x: inputs (N, *input_shape).
+
+    Raises:
+        ValueError: a pattern of another network, or what `states` refuses.
+
     Example:
         >>> fold = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
         >>> _ = fold[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), fold[0].bias.data.zero_()
@@ -364,6 +378,12 @@ def coverage(naps: Mapping[int, NAP], model: Model, x: Tensor, y: Tensor) -> Cov
 
 def clashes(a: NAP, b: NAP) -> int:
     """How many units one pattern wants active and the other inactive. If any, no input follows both.
+
+    Args:
+        a, b: patterns of one network.
+
+    Raises:
+        ValueError: patterns of different networks.
 
     Example:
         >>> a = NAP((torch.tensor([True, True]),), (torch.tensor([False, False]),))

@@ -100,6 +100,9 @@ def save(
         note: anything else, in words.
         device: what it ran on; a cuda device is recorded by the GPU's name, anything else by the CPU's.
 
+    Returns:
+        The `Recording`, as `load` reads it.
+
     Raises:
         TypeError: an array that is not of numbers.
         ValueError: no arrays, or provenance that says nothing.
@@ -142,9 +145,23 @@ def save(
 def load(path: str | os.PathLike) -> Recording:
     """Read a recording that `save` wrote; every byte is checked against the file's checksums.
 
+    Args:
+        path: the file.
+
+    Returns:
+        A `Recording`.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: a file that is cut short, damaged, or not a recording of minigrok; it is left as it is.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "toy.npz"
+        >>> _ = save(path, {"loss": [3.0, 1.0]}, command="python toy.py", seed=7, seconds=2.5)
+        >>> recording = load(path)
+        >>> recording["loss"].shape, recording.provenance["seed"]
+        ((2,), 7)
 
     Used in lessons 06, 07, 09, 10, 11, 12, 13 and 14.
     """

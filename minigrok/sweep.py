@@ -91,6 +91,16 @@ class Table:
 def grid(**axes: Iterable[Any]) -> list[Cell]:
     """All combinations of settings, the last one changing fastest.
 
+    Args:
+        **axes: for each setting a list, range, array or tensor of its values.
+
+    Returns:
+        A list of cells, dicts from setting to value.
+
+    Raises:
+        TypeError: one value in place of a list, or a value that no file can keep.
+        ValueError: no settings, or a setting without values.
+
     Example:
         >>> grid(width=[8, 16], seed=range(2))
         [{'width': 8, 'seed': 0}, {'width': 8, 'seed': 1}, {'width': 16, 'seed': 0}, {'width': 16, 'seed': 1}]

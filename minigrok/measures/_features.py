@@ -28,6 +28,9 @@ def commutativity(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Returns:
         (), or (S,) for an `Ensemble`; NaN where any output is NaN or infinite.
 
+    Raises:
+        ValueError: x that does not hold pairs.
+
     Source: the abelian test of Tan & Huang 2023 (arXiv 2311.06597), section 4.
 
     Example:
@@ -35,6 +38,8 @@ def commutativity(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         >>> left = lambda x: nn.functional.one_hot(x[:, 0], 3).float()  # answers a, never mind b
         >>> commutativity(left, torch.tensor([[0, 1], [2, 2], [1, 0], [2, 1]]))
         tensor(0.2500)
+
+    Lesson 09 has the two traps, with the share written out by hand.
     """
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")

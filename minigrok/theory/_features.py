@@ -51,12 +51,20 @@ def relu_spectrum(d: int, degrees: int = _DEGREES) -> ReluSpectrum:
         d: dimension of x, at least 2.
         degrees: K.
 
+    Returns:
+        A `ReluSpectrum`.
+
+    Raises:
+        ValueError: a value out of its range.
+
     Source: derived here; the eigenvalues of such kernels are in Bach 2017 (arXiv 1412.8690).
 
     Example:
         >>> spectrum = relu_spectrum(50, degrees=3)
         >>> (spectrum.values * spectrum.counts).round(3).tolist(), round(spectrum.rest, 3)
         ([0.161, 0.25, 0.079, 0.0], 0.011)
+
+    Used in lessons 15 and 16, through `features_risk`.
     """
     number("d", d, 2)
     number("degrees", degrees, 1)

@@ -58,6 +58,12 @@ def marchenko_pastur_edges(ratio: float) -> tuple[float, float]:
     Inputs without end have the covariance I, every eigenvalue of which is 1. A sample spreads them: a
     direction in which the N inputs happen to reach little is almost flat, and is learnt late.
 
+    Args:
+        ratio: d / N, above 0.
+
+    Returns:
+        (nu_low, nu_high).
+
     Raises:
         ValueError: a ratio that is not above 0.
 

@@ -9,6 +9,7 @@ where the sum is not divided by n. The excess risk is E (x_new theta_hat - x_new
 the new point is left out. Covariances that are not diagonal are first turned onto their eigenvectors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,9 @@ def effective_rank(spectrum: ArrayLike, k: int, ridge: float = 0.0, *, order: in
         k: how many of the largest stay outside the tail, 0 to p - 1.
         ridge: counted to the tail.
         order: 1 for r_k, 2 for R_k.
+
+    Returns:
+        r_k or R_k, a number of directions.
 
     Raises:
         ValueError: k or order out of range, an eigenvalue that is negative or no number, l_{k+1} = 0.
@@ -167,6 +171,9 @@ def ridge_risk(
         ridge: any number above `smallest_ridge`, or an array of them.
         noise: standard deviation of the label noise.
 
+    Returns:
+        A `RidgeRisk`, with arrays in the shape of ridge.
+
     Raises:
         ValueError: a ridge at or below the edge; lengths that differ; NaN, a negative eigenvalue or noise.
 
@@ -261,6 +268,9 @@ def ridge_bounds(
         spectrum, theta, n, ridge, noise: as in `ridge_risk`; sorted here, the largest eigenvalue first.
         b: how far above n the effective rank has to be, above 0.
 
+    Returns:
+        A `RidgeBounds`.
+
     Raises:
         ValueError: no k reaches b n (the tail is not benign); ridge + tail is not positive.
 
@@ -319,7 +329,7 @@ def _kappa_of(ridge: float, lowest: float, spectrum: np.ndarray, n: int) -> floa
     return _root(lambda kappa: _ridge_of(kappa, spectrum, n) - ridge, lowest, highest)
 
 
-def _root(function, low: float, high: float) -> float:
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return brentq(function, low, high, xtol=1e-300, maxiter=1000)
 
 

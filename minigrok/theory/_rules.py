@@ -258,6 +258,9 @@ def critical_exponent(dim: int) -> float:
     Args:
         dim: D, a whole number, at least 1.
 
+    Returns:
+        The exponent.
+
     Raises:
         ValueError: a value out of its range.
 

@@ -41,6 +41,12 @@ def gaussian_error(cosine: ArrayLike, sigma: float) -> np.ndarray:
         cosine: in [-1, 1], any shape.
         sigma: standard deviation of either Gaussian in units of |mu|, above 0.
 
+    Returns:
+        Errors in the shape of cosine.
+
+    Raises:
+        ValueError: a value out of its range.
+
     Example:
         >>> gaussian_error([1.0, 0.0], sigma=0.6).round(4).tolist()
         [0.0478, 0.5]
@@ -68,6 +74,12 @@ def selftraining_cosine(cosine: ArrayLike, sigma: float, dim_per_point: float = 
         cosine: in [-1, 1], any shape.
         sigma: above 0.
         dim_per_point: (d - 1) / m, 0 for infinitely many points. Every round takes new ones.
+
+    Returns:
+        Cosines in the shape of cosine.
+
+    Raises:
+        ValueError: a value out of its range.
 
     Source: He, Yan & Tan 2021 (arXiv 2110.00926), whose function F_sigma is this with dim_per_point = 0; the
     term of finitely many points is derived here.
@@ -108,6 +120,12 @@ def selftraining_error(
         sigma, dim_per_point: as in `selftraining_cosine`.
         rounds: at least 0.
 
+    Returns:
+        A `SelfTraining`.
+
+    Raises:
+        ValueError: a value out of its range.
+
     Example:
         >>> selftraining_error(0.5, sigma=1.0, rounds=3).error.round(3).tolist()
         [0.309, 0.221, 0.174, 0.162]
@@ -127,6 +145,15 @@ def selftraining_limit(sigma: float, dim_per_point: float = 0.0) -> float:
 
     The fixed point of `selftraining_cosine`. With dim_per_point = 0 it is 1. Beyond `selftraining_threshold`
     0 is the only one, and it attracts: the teacher's own noise, repeated, drowns what the labels knew.
+
+    Args:
+        sigma, dim_per_point: as in `selftraining_cosine`.
+
+    Returns:
+        The cosine.
+
+    Raises:
+        ValueError: a value out of its range.
 
     Example:
         >>> round(selftraining_limit(0.6, 0.05), 3), selftraining_limit(3.0, 0.5)
@@ -152,6 +179,9 @@ def selftraining_threshold(dim_per_point: float) -> float:
     Derivation. Near cos = 0: J ~ sqrt(2 / pi) (sigma + 1 / sigma) cos, K ~ sqrt(2 / pi) sigma, so that a
     round multiplies a small cosine by (1 + 1 / sigma^2) / sqrt(1 + (pi / 2) dim_per_point). Below 1 it
     shrinks to 0.
+
+    Args:
+        dim_per_point: as in `selftraining_cosine`.
 
     Returns:
         sigma; infinity for dim_per_point = 0: with infinitely many points nothing is ever forgotten.
@@ -197,6 +227,12 @@ def selftraining_gap(cosine: ArrayLike, sigma: float, d: int, points: float = np
         d: dimension, at least 1.
         points: number of unlabelled points in the round, infinity for the limit.
 
+    Returns:
+        Gaps in the shape of cosine, in nats.
+
+    Raises:
+        ValueError: a value out of its range.
+
     Source: the setting and the question are He, Yan & Tan 2021 (arXiv 2110.00926); derived here.
 
     Example:
@@ -235,6 +271,9 @@ def mean_selftraining_error(
 
     Returns:
         (rounds + 1,)
+
+    Raises:
+        ValueError: a value out of its range.
 
     Source: derived here.
 

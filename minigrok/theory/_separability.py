@@ -215,6 +215,9 @@ def two_point_limit(lam: float, sigma: float = 1.0) -> float:
         lam: from 0 to below 1/2.
         sigma: how large the points are, above 0.
 
+    Returns:
+        The weight S.
+
     Raises:
         ValueError: lam >= 1/2, where S grows without bound; a value out of its range.
 

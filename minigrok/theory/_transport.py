@@ -29,6 +29,9 @@ def wasserstein(x: ArrayLike, y: ArrayLike) -> float:
         x: (n,) or (n, d).
         y: (m,) or (m, d).
 
+    Returns:
+        W1, in the unit of the points.
+
     Raises:
         ValueError: no points, samples of different dimension, NaN or infinity.
 
@@ -53,6 +56,12 @@ def transport_cost(cost: ArrayLike) -> float:
 
     Args:
         cost: (n, m), finite. All points of a sample weigh the same: 1/n and 1/m.
+
+    Returns:
+        The cost of carrying a weight of 1.
+
+    Raises:
+        ValueError: what is no finite table of costs.
 
     Example:
         >>> transport_cost([[0.0, 1.0], [1.0, 0.0]])
@@ -87,6 +96,9 @@ def lipschitz(partition: "Partition") -> float:
     Args:
         partition: of `minigrok.regions.partition`, on the plane or on a plane through input space (then L is
             that of the network on this plane only).
+
+    Returns:
+        L, in units of output per input.
 
     Raises:
         TypeError: something else.
@@ -127,6 +139,9 @@ def transport_bound(x: ArrayLike, y: ArrayLike, x_new: ArrayLike, y_new: ArrayLi
         x_new, y_new: those of B, m of them.
         slope: a Lipschitz constant of f, at least 0, on a convex set that holds all inputs; `lipschitz` has
             it for a network on a window.
+
+    Returns:
+        The bound, in the unit of the loss.
 
     Raises:
         ValueError: lengths or dimensions that do not fit, NaN, a negative slope.

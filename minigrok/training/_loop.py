@@ -117,6 +117,13 @@ def log_spaced(steps: int, n: int) -> list[int]:
     Every number is at least one more than the last, so the first ones stand closer than a logarithm would
     put them. There are n of them, or steps + 1 where that is less.
 
+    Args:
+        steps: the last of them, at least 0.
+        n: how many at most, at least 2.
+
+    Raises:
+        ValueError: steps or n below that.
+
     Example:
         >>> log_spaced(1000, 8)
         [0, 1, 3, 10, 32, 101, 318, 1000]
@@ -151,6 +158,9 @@ def minibatches(x: Tensor, y: Tensor, size: int, *, seed: int | Sequence[int]) -
 
     Returns:
         `batches(t)` -> (x (size, ...), y (size,)), with S seeds (x (S, size, ...), y (S, size)).
+
+    Raises:
+        ValueError: another number of labels than samples, or a size out of its range.
 
     Example:
         >>> batches = minibatches(torch.arange(5.0)[:, None], torch.arange(5), 2, seed=0)

@@ -28,6 +28,9 @@ def classification_loss(logits: Tensor, y: Tensor, loss: str = "cross_entropy") 
     Returns:
         () or (S,), differentiable.
 
+    Raises:
+        ValueError: an unknown loss.
+
     Example:
         >>> classification_loss(torch.zeros(5, 4), torch.arange(5) % 4)  # log(4)
         tensor(1.3863)
@@ -55,6 +58,12 @@ def classification_step(loss: str = "cross_entropy") -> Callable[[State, Batch],
     """The usual `step` for `train`: one update of a classifier, or of an `Ensemble`, on a batch (x, y).
 
     The losses of an ensemble's networks (`classification_loss`) are summed, so none changes another's update.
+
+    Args:
+        loss: as in `classification_loss`.
+
+    Raises:
+        ValueError: an unknown loss; at the first step, no batch.
 
     Example:
         >>> model = nn.Linear(2, 3)
@@ -84,6 +93,14 @@ def classification_gradients(model: nn.Module, x: Tensor, y: Tensor, loss: str =
     with ReLU or Square and cross-entropy gets it from its own formula instead, a few networks at a time, so
     that what they compute stays in the processor's cache (bench/bench_grokking.py).
 
+    Args:
+        model: a network, or an `Ensemble`.
+        x, y: the batch, as in `classification_loss`.
+        loss: as there.
+
+    Raises:
+        ValueError: an unknown loss.
+
     Example:
         >>> model = nn.Linear(2, 3)
         >>> classification_gradients(model, torch.ones(5, 2), torch.arange(5) % 3)
@@ -105,6 +122,11 @@ def _by_formula(model: nn.Module, loss: str) -> bool:
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The share of samples whose largest output is that of their label, one number for each network.
+
+    Args:
+        model: x -> outputs (N, C), or an `Ensemble`'s (S, N, C).
+        x: (N, ...), or (S, N, ...) with a batch for each network.
+        y: (N,) or (S, N) int64.
 
     Returns:
         () for a model, (S,) for an `Ensemble`; NaN where any output is NaN or infinite. Samples of label -1
@@ -172,6 +194,8 @@ def stablemax(logits: Tensor) -> Tensor:
     Example:
         >>> stablemax(torch.tensor([3.0, 0.0, -1.0]))  # 4, 1 and 1/2 as shares of 5.5
         tensor([0.7273, 0.1818, 0.0909])
+
+    In lesson 07 it is the loss of one run.
     """
     s = _stable(logits)
     return s / s.sum(dim=-1, keepdim=True)

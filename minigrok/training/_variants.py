@@ -72,6 +72,8 @@ def swap_loss(model: nn.Module, x: Tensor) -> Tensor:
         >>> first = lambda x: x[:, :1].float()  # answers a
         >>> swap_loss(first, torch.tensor([[1, 4], [2, 2]]))  # (3^2 + 0^2) / 2
         tensor(4.5000)
+
+    Lesson 09 writes it out by hand, for noisy embeddings.
     """
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
@@ -93,6 +95,9 @@ def grokfast(
         alpha: how slow the memory is, 0 to 1: it forgets over about 1 / (1 - alpha) updates.
         lamb: how much of it is added, 0 or more. A gradient that stays the same becomes 1 + lamb times as
             long; AdamW divides that factor out again, unless gradients point elsewhere from time to time.
+
+    Raises:
+        ValueError: alpha or lamb out of its range.
 
     Source: Lee et al. 2024 (arXiv 2405.20233), Grokfast-EMA, with their numbers for addition.
 

@@ -27,9 +27,9 @@ class Certificate:
     `status` is "verified" (no), "falsified" (yes: `counterexample`), "unknown" (not decided in time, or
     closer to a tie than the solver can tell), or "empty" (the region has no input, so there is nothing to
     say). `margin` is output of the rival less that of the label: at the counterexample, or the proved upper
-    bound over the region and all rivals (inf where nothing was proved). `stage` names what decided:
-    "bounds", "lp", "walk", "milp" or "marabou"; or "start", where an input that was given (`start`, or the
-    center) follows both patterns of `certify_disjoint`.
+    bound over the region and all rivals (inf where nothing was proved, NaN for "empty"). `stage` names what
+    decided: "bounds", "lp", "walk", "milp" or "marabou"; or "start", where an input that was given (`start`,
+    or the center) follows both patterns of `certify_disjoint`.
     """
 
     status: str
@@ -143,6 +143,9 @@ def certify_disjoint(
     "falsified": `counterexample` follows both; "empty": one of the patterns has no input on the region
     anyway, and the note says which.
 
+    Raises:
+        ValueError: patterns of another network; what `certify` refuses.
+
     Source: Geng et al. 2023, "Towards Reliable Neural Specifications", sec. 3 (non-ambiguity).
 
     Example:
@@ -222,6 +225,9 @@ def largest_eps(
 
     Returns:
         A `LargestEps`. A counterexample nearer than the radius that was tried narrows the bracket at once.
+
+    Raises:
+        ValueError: high or precision not above 0; what `certify` refuses.
 
     Example:
         >>> import torch

@@ -264,6 +264,9 @@ def against(
     Returns:
         The Axes, both with the same scale from 0.
 
+    Raises:
+        ValueError: no groups, or x and y of different lengths.
+
     Example:
         >>> ax = against({"digits": ([0.1, 0.2], [0.4, 0.3])}, xlabel="radius", ylabel="distance")
         >>> ax.get_xlim() == ax.get_ylim()

@@ -205,6 +205,9 @@ def side_by_side(
     Returns:
         The Axes, one for each panel.
 
+    Raises:
+        ValueError: no panels, or what `curves` refuses.
+
     Example:
         >>> slow, fast = {"train": [1.0, 0.5, 0.2]}, {"train": [1.0, 0.0]}
         >>> axes = side_by_side({"narrow": ([0, 1, 10], slow), "wide": ([0, 5], fast)}, ylabel="loss")

@@ -149,6 +149,9 @@ def heat(
     Returns:
         The Axes.
 
+    Raises:
+        ValueError: what is no grid (H, W).
+
     Example:
         >>> ax = heat(np.arange(6.0).reshape(2, 3), ((0, 3), (0, 2)), label="count")
         >>> ax.images[0].get_array().shape

@@ -13,6 +13,17 @@ from minigrok.course.plots._axes import axes_or_new, plain, row_axes
 def dots(groups: Mapping[str, Sequence[float]], ax: Axes | None = None, *, xlabel: str) -> Axes:
     """Draw one dot for each seed, one row for each group, and a bar at the group's median.
 
+    Args:
+        groups: for each row one number for each seed.
+        ax: where to draw; None makes a new figure.
+        xlabel: what the numbers are.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: no groups, or a group without numbers.
+
     Example:
         >>> ax = dots({"wide": [40, 42, 45], "deep": [60, 75, 90]}, xlabel="regions")
         >>> [label.get_text() for label in ax.get_yticklabels()]
@@ -44,6 +55,9 @@ def waits(groups: Mapping[str, Sequence[float]], end: float, ax: Axes | None = N
     Returns:
         The Axes. The bar is the median with "not by the end" counted as later than all: there is none where
         half of the seeds or more did not come.
+
+    Raises:
+        ValueError: no groups, or a group without seeds.
 
     Example:
         >>> ax = waits({"plain": [120, 90, np.nan], "decay": [40, 45, 50]}, 500, xlabel="first step")

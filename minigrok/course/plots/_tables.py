@@ -144,6 +144,9 @@ def scores(values: Mapping[str, Sequence[float]], columns: Sequence[str], ax: Ax
     Returns:
         The Axes.
 
+    Raises:
+        ValueError: rows of other lengths, or numbers that are no shares.
+
     Example:
         >>> ax = scores({"softmax": [0.9, 0.3]}, ["mistakes", "strangers"])
         >>> [text.get_text() for text in ax.texts]
