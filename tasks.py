@@ -189,18 +189,15 @@ def test():
 
 
 def suites(lessons):
-    """All tests in parts (name: what pytest is given), the longest first, so that two cores end together."""
+    """All tests in parts (name: what pytest is given), long ones first, so that two cores end together."""
     browser = sorted(str(path) for path in Path("tests").glob("test_*_browser.py"))
     others = sorted(str(path) for path in Path("tests").glob("test_*.py") if str(path) not in browser)
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
     tests = ["-rs", "--durations=5"]  # why a test was skipped, and what took longest
-    parts = {
-        "browser": [*tests, *browser],
-        "lessons 1": [*nbval, *lessons[::2]],
-        "lessons 2": [*nbval, *lessons[1::2]],
-        "tests 1": [*tests, "minigrok", *others[::2]],
-        "tests 2": [*tests, *others[1::2]],
-    }
+    parts = {"browser": [*tests, *browser]}
+    parts |= {f"lessons {k}": [*nbval, *lessons[k - 1 :: 2]] for k in (1, 2)}
+    parts |= {f"tests {k}": [*tests, *others[k - 1 :: 4]] for k in (1, 2, 3, 4)}
+    parts["tests 4"].append("minigrok")  # the examples of its docstrings
     return {name: ["-p", "no:cacheprovider", *part] for name, part in parts.items()}
 
 

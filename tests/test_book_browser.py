@@ -25,6 +25,7 @@ from minigrok.course import editions
 ROOT = Path(__file__).resolve().parents[1]
 DESKTOP, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
 A4 = {"width": 794, "height": 1123}  # pixels at 96 to the inch
+ADDRESS = "https://example.org/course"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def book(tmp_path_factory) -> Path:
     assert command, "the book is built by jupyter-book: pip install 'minigrok[book]'"
     options = ["--path-output", folder / "out", "--all", "-W", "-n", "--keep-going"]
     command = [command, "build", folder / "source", *options]
-    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # figures go inline
+    env = {**os.environ, "MINIGROK_SITE": ADDRESS}
+    env.pop("MPLBACKEND", None)  # figures go inline
     run = subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8")
     lines = (run.stdout + run.stderr).splitlines()
     trouble = [line for line in lines if re.search("WARNING|ERROR|Error", line)]
@@ -147,6 +149,22 @@ def test_every_page_says_its_language_and_what_it_is_about(book):
     assert {head["lang"] for head in descriptions.values()} == {"en-GB"}
     for name, head in descriptions.items():
         assert len(head.get("description") or "") > 20, f"{name} has no description"
+
+
+def test_the_map_of_the_site_has_every_page(book):
+    listed = re.findall("<loc>(.*?)</loc>", (book / "sitemap.xml").read_text(encoding="utf-8"))
+    names = [p.relative_to(book).as_posix() for p in pages(book) if p.name != "search.html"]
+    assert sorted(listed) == sorted(f"{ADDRESS}/{name}" for name in names)
+
+
+def test_every_page_says_once_where_to_mend_it(book):
+    for path in pages(book):
+        count = path.read_text(encoding="utf-8").count('<p class="mend">')
+        assert count == (path.name != "search.html"), path.name
+
+
+def test_the_site_is_light(book):
+    assert sum(path.stat().st_size for path in book.rglob("*") if path.is_file()) < 60e6
 
 
 def test_what_a_lesson_hands_out_is_its_workbook(book):
