@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pybtex.database import parse_file
 
+import tasks
 from minigrok import regions
 from minigrok.course import plans
 from minigrok.course.editions import _parser
@@ -229,8 +230,12 @@ def exec_cell(cell: str, names: dict) -> str | None:
 
 
 def test_the_commands_that_pages_give_are_understood():
-    pages = text_of(ROOT / "book" / "instructor.md") + text_of(ROOT / "book" / "how_to_use.md")
+    pages = "".join(
+        text_of(ROOT / "book" / f"{name}.md") for name in ("instructor", "how_to_use", "installation")
+    )
     commands = re.findall(r"python -m minigrok\.course\.editions ([^\n`#]+)", pages)
     assert len(commands) >= 5
     for command in commands:
         _parser().parse_args(command.split())
+    named = re.findall(r"-m tasks (\w+)", pages)
+    assert len(named) >= 5 and set(named) <= set(tasks.TASKS)
