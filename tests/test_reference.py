@@ -85,6 +85,23 @@ def test_what_lessons_call_by_its_public_name_has_an_entry(extension):
     assert called <= known, called - known
 
 
+def test_help_shows_every_name_on_one_screen(extension):
+    """`help(minigrok)`: each module's line is followed by the names in it, which the reference has too."""
+    shown = re.findall(r"^ {4}minigrok\.(\S+) +\S.*\n((?: {8}.*\n)+)", minigrok.__doc__, re.MULTILINE)
+    listed = {f"minigrok.{name}": re.findall(r"\w+", names) for name, names in shown}
+    modules = map(importlib.import_module, extension.MODULES)
+    assert listed == {module.__name__: list(extension.public(module)) for module in modules}
+    lines = minigrok.__doc__.splitlines()
+    assert len(lines) <= 70 and max(map(len, lines)) <= 110
+
+
+def test_help_shows_what_only_lessons_need():
+    named = re.findall(r"^ {4}(\w+) ", minigrok.course.__doc__, re.MULTILINE)
+    assert sorted(named) == sorted(
+        module.name for module in pkgutil.iter_modules(minigrok.course.__path__) if module.name[0] != "_"
+    )
+
+
 def test_private_names_have_no_entry(extension):
     for target in extension.targets():
         last = target.split(".")[-1]
