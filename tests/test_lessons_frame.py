@@ -210,7 +210,10 @@ RETURNS = r"\.(axhline|axvline|legend|set_title|suptitle|plot|scatter|annotate)\
 def test_a_figure_cell_shows_its_figure_alone(path):
     """A value as the last line is a second output, and the book then has two figures of one name."""
     for cell in read_lesson(path).cells:
-        if "figure" in cell.metadata.get("mystnb", {}) and not re.search(r";\s*(#.*)?$", cell.source):
+        if "figure" not in cell.metadata.get("mystnb", {}):
+            continue
+        assert "print(" not in cell.source, "what a figure cell prints stands in a cell of its own"
+        if not re.search(r";\s*(#.*)?$", cell.source):
             last = ast.parse(cell.source).body[-1]
             shown = ast.unparse(last) if isinstance(last, ast.Expr) else ""
             assert not re.search(RETURNS, shown), f"end this cell with a semicolon: {shown}"
