@@ -2,26 +2,29 @@
 
 WRONG = {
     "05-losses": [
-        ("gradient flow", "def losses(nu, gap, t, eta):\n"
-         "    left = gap**2 * np.exp(-4 * eta * nu * t[:, None])\n    return left @ nu, left.sum(axis=1)",
+        ("gradient flow", "def losses(nu, away, t, eta):\n"
+         "    left = away**2 * np.exp(-4 * eta * nu * t[:, None])\n    return left @ nu, left.sum(axis=1)",
          r"gradient flow, whose steps are infinitely small"),
-        ("not squared", "def losses(nu, gap, t, eta):\n"
-         "    left = gap**2 * (1 - 2 * eta * nu) ** t[:, None]\n    return left @ nu, left.sum(axis=1)",
+        ("not squared", "def losses(nu, away, t, eta):\n"
+         "    left = away**2 * (1 - 2 * eta * nu) ** t[:, None]\n    return left @ nu, left.sum(axis=1)",
          r"the loss has its square"),
-        ("no factor two", "def losses(nu, gap, t, eta):\n"
-         "    left = (gap * (1 - eta * nu) ** t[:, None]) ** 2\n    return left @ nu, left.sum(axis=1)",
+        ("no factor two", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - eta * nu) ** t[:, None]) ** 2\n    return left @ nu, left.sum(axis=1)",
          r"the gradient of a square has a factor 2"),
-        ("train without nu", "def losses(nu, gap, t, eta):\n"
-         "    left = (gap * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n"
+        ("train without nu", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n"
          "    return left.sum(axis=1), left.sum(axis=1)", r"each direction counts with its eigenvalue"),
-        ("swapped", "def losses(nu, gap, t, eta):\n"
-         "    left = (gap * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n    return left.sum(axis=1), left @ nu",
+        ("swapped", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n    return left.sum(axis=1), left @ nu",
          r"that is the train loss"),
-        ("mean for sum", "def losses(nu, gap, t, eta):\n"
-         "    left = (gap * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n"
+        ("mean for sum", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n"
          "    return (left * nu).mean(axis=1), left.mean(axis=1)", r"mean over the directions: add them up"),
-        ("no sum", "def losses(nu, gap, t, eta):\n"
-         "    left = (gap * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n    return left * nu, left",
+        ("no axis", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - 2 * eta * nu) ** t) ** 2\n    return left @ nu, left.sum()",
+         r"could not be broadcast"),
+        ("no sum", "def losses(nu, away, t, eta):\n"
+         "    left = (away * (1 - 2 * eta * nu) ** t[:, None]) ** 2\n    return left * nu, left",
          r"should have shape \(4,\)"),
     ],
     "05-separable": [
@@ -96,6 +99,18 @@ WRONG = {
          "    weight = np.log((1 - q) / q / (1 - 2 * lam)) / (2 * (1 - lam))\n"
          "    A = (1 - q) * np.exp(-weight) + q * np.exp((1 - 2 * lam) * weight)\n"
          "    return np.exp(ndtri(accuracy) * abs(weight)) / A", r"q is the share of the left point"),
+        ("always 1.645", "def unlearning_time(lam, accuracy, q):\n"
+         "    near = 1 - 2 * lam\n    weight = np.log(q / ((1 - q) * near)) / (1 + near)\n"
+         "    A = q * np.exp(-weight) + (1 - q) * np.exp(near * weight)\n"
+         "    return np.exp(1.645 * weight) / A", r"1\.645 belongs to 95 %"),
+        ("ndtr", "def unlearning_time(lam, accuracy, q):\n"
+         "    near = 1 - 2 * lam\n    weight = np.log(q / ((1 - q) * near)) / (1 + near)\n"
+         "    A = q * np.exp(-weight) + (1 - q) * np.exp(near * weight)\n"
+         "    return np.exp(ndtr(accuracy) * weight) / A", r"goes ndtri, not ndtr"),
+        ("inner derivative", "def unlearning_time(lam, accuracy, q):\n"
+         "    near = 1 - 2 * lam\n    weight = np.log(q / (1 - q)) / (1 + near)\n"
+         "    A = q * np.exp(-weight) + (1 - q) * np.exp(near * weight)\n"
+         "    return np.exp(ndtri(accuracy) * weight) / A", r"has a factor 1 - 2 lam"),
         ("the bias", "def unlearning_time(lam, accuracy, q):\n"
          "    return ndtri(accuracy) * np.log(q / (1 - q) / (1 - 2 * lam)) / (2 * (1 - lam))",
          r"the bias, not yet the time"),
@@ -119,6 +134,17 @@ WRONG = {
          "    mean = pos.mean(axis=1) + neg.mean(axis=1)\n"
          "    rest = np.sign(mean) * np.maximum(np.abs(mean) - l1, 0)\n"
          "    return np.mean(np.abs(rest - place) < eps)", r"add the means of both classes and halve"),
+        ("a number of sets", "def share_right(pos, neg, place, eps, l1):\n"
+         "    mean = (pos.mean(axis=1) + neg.mean(axis=1)) / 2\n"
+         "    rest = np.sign(mean) * np.maximum(np.abs(mean) - l1, 0)\n"
+         "    return np.sum(np.abs(rest - place) < eps)", r"the share was asked for"),
+        ("no sign", "def share_right(pos, neg, place, eps, l1):\n"
+         "    mean = (pos.mean(axis=1) + neg.mean(axis=1)) / 2\n"
+         "    return np.mean(np.abs(np.maximum(mean - l1, 0) - place) < eps)", r"give it its sign back"),
+        ("one mean for all sets", "def share_right(pos, neg, place, eps, l1):\n"
+         "    mean = (pos.mean() + neg.mean()) / 2\n"
+         "    rest = np.sign(mean) * max(abs(mean) - l1, 0)\n"
+         "    return np.mean(np.abs(rest - place) < eps)", r"a mean of its own"),
         ("always down", "def share_right(pos, neg, place, eps, l1):\n"
          "    mean = (pos.mean(axis=1) + neg.mean(axis=1)) / 2\n"
          "    return np.mean(np.abs(mean - l1 - place) < eps)", r"a negative mean moves up"),
@@ -130,6 +156,8 @@ WRONG = {
          r"for two examples of each class"),
         ("l2 on l1, too", "def one_pair(eps, l1, l2):\n    return 1 - np.exp(-2 * (eps + l1) * (1 + l2))",
          r"multiplies eps, not l1"),
+        ("density", "def one_pair(eps, l1, l2):\n    return np.exp(-2 * (eps * (1 + l2) + l1)) / 2",
+         r"the chance is its integral"),
         ("to fail", "def one_pair(eps, l1, l2):\n    return np.exp(-2 * (eps * (1 + l2) + l1))",
          r"the chance to fail"),
         ("one side", "def one_pair(eps, l1, l2):\n    return (1 - np.exp(-2 * (eps * (1 + l2) + l1))) / 2",

@@ -50,6 +50,10 @@ WRONG = {
          r"changed the spectrum it was given"),
         ("second rank", _RANK + "s = np.sort(spectrum)[::-1][k:]\n    return s.sum()**2 / (s**2).sum()",
          r"second effective rank"),
+        ("from 1", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k - 1:].sum() / s[k - 1]",
+         r"begins one variance later"),
+        ("cut from below", _RANK + "s = np.sort(spectrum)\n    return s[:-k].sum() / s[-k - 1]",
+         r"for k = 0 nothing"),
         ("count", _RANK + "return len(spectrum) - k", r"only the number of variances"),
         ("by the largest", _RANK + "s = np.sort(spectrum)[::-1]\n    return s[k:].sum() / s[0]",
          r"not of all"),
@@ -65,6 +69,12 @@ WRONG = {
         ("no root", _SETTING.format("mu**4 - tail"), r"a fourth root is forgotten"),
         ("n squared", _SETTING.format("mu / n**0.25 - tail"), r"is the power of n right"),
         ("by feeling", _SETTING.format("-2 / 3 * tail"), r"the sign is right, the size is not"),
+        ("by the library", "s = check.setting(seed=CLASS_SEED)\n"
+         "variances = np.repeat([1.0, s['tail'] / s['m']], [s['k'], s['m']])\n"
+         "truths = np.repeat([s['theta'], 0.0], [s['k'], s['m']])\n"
+         "my_ridge = theory.best_ridge(variances, truths, s['n'], s['noise'])",
+         r"`theory.best_ridge` itself"),
+        ("all of T", _SETTING.format("-tail"), r"takes all of T away"),
         ("positive", _SETTING.format("10 * tail"), r"it is not negative"),
         ("below the edge", _SETTING.format("-1.5 * tail"), r"below the edge"),
     ],
@@ -74,6 +84,7 @@ WRONG = {
         ("the others", _BENDS.format("width * (1 - angle / np.pi)"), r"do not bend"),
         ("not scaled", "def expected_bends(a, b, width):\n"
          "    return width * np.arccos(np.clip(a @ b, -1, 1)) / np.pi", r"by both lengths"),
+        ("rounded", _BENDS.format("round(width * angle / np.pi)"), r"not rounded"),
         ("degrees", _BENDS.format("width * np.degrees(angle) / np.pi"), r"is in degrees"),
         ("no pi", _BENDS.format("width * angle"), r"a share of half a turn"),
     ],
@@ -85,10 +96,11 @@ WRONG = {
         ("the error", _FLOW + "X.T @ (U @ (np.exp(-t * values) / values * (U.T @ y)))",
          r"it should grow from 0"),
         ("the speed", _FLOW + "X.T @ (U @ (np.exp(-t * values) * (U.T @ y)))", r"not yet summed"),
+        ("not turned", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values)) / values * y))", r"U\.T @ y"),
         ("not divided", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values)) * (U.T @ y)))", r"has a nu below it"),
         ("mean loss", _FLOW + "X.T @ (U @ ((1 - np.exp(-t * values / len(y))) / values * (U.T @ y)))",
          r"not divided by n"),
         ("many steps", "def stopped(X, y, t):\n    w = np.zeros(X.shape[1])\n    for _ in range(20_000):\n"
-         "        w = w + t / 20_000 * X.T @ (y - X @ w)\n    return w", r"nan|inf|not right|warned|holds"),
+         "        w = w + t / 20_000 * X.T @ (y - X @ w)\n    return w", r"holds nan|holds inf|at t = 1e6"),
     ],
 }  # fmt: skip

@@ -35,6 +35,7 @@ WRONG = {
         ("difference of means", _SAND + "abs(x.mean() - y.mean())", r"distance of the two means"),
         ("nearest", _SAND + "np.abs(x[:, None] - y).min(axis=1).mean()", r"filled twice"),
         ("nearest, from the holes", _SAND + "np.abs(x[:, None] - y).min(axis=0).mean()", r"used twice"),
+        ("median", _SAND + "np.median(np.abs(np.sort(x) - np.sort(y)))", r"that is the median"),
         ("sum", _SAND + "np.abs(np.sort(x) - np.sort(y)).sum()", r"that is the sum"),
         ("all pairs", _SAND + "np.abs(x[:, None] - y).mean()", r"mean over all pairs"),
         ("squared", _SAND + "((np.sort(x) - np.sort(y)) ** 2).mean()", r"not squared$"),
@@ -62,6 +63,9 @@ for a in x:
         ("no least squares", _COUNTER.format(
             "1 - torch.cosine_similarity((h.T @ answers).T.flatten(), w.flatten(), 0)"),
          r"least squares divides"),
+        ("flattened, not transposed", "def counterfactual_distance(h, w, answers):\n"
+         "    v = torch.linalg.lstsq(h, answers).solution\n"
+         "    return 1 - torch.cosine_similarity(v.flatten(), w.flatten(), dim=0)", r"in different orders"),
     ],
     "16-cut": [
         ("exchanged", _MOVED.format(cut=_ZERO, out="(after.exp() * (after - before)).sum(-1).mean()"),
@@ -71,6 +75,8 @@ for a in x:
         ("mean over classes", _MOVED.format(cut=_ZERO, out=_KL.replace(".sum(-1)", ".mean(-1)")),
          r"mean over the classes, too"),
         ("wrong sign", _MOVED.format(cut=_ZERO, out="-" + _KL), r"wrong sign"),
+        ("base 2", _MOVED.format(cut=_ZERO, out=_KL.replace(".item()", " / np.log(2)")), r"of base 2"),
+        ("over the examples", _MOVED.replace("(-1)", "(0)").format(cut=_ZERO, out=_KL), r"over the classes"),
         ("logarithm of softmax", """
 def moved(h, w, cut):
     before, after = ((h @ z.T).softmax(-1) for z in (w, w.masked_fill(cut, 0)))
@@ -85,6 +91,12 @@ def moved(h, w, cut):
             centre=_CENTRE, out="((a - b).norm(dim=-1) / a.norm(dim=-1)).mean()"), r"one ratio each"),
         ("not divided", _APART.format(centre=_CENTRE, out="(a - b).norm()"), r"not divided"),
         ("by b", _APART.format(centre=_CENTRE, out="(a - b).norm() / b.norm()"), r"length of b"),
+        ("by both", _APART.format(centre=_CENTRE, out="(a - b).norm() / (a.norm() + b.norm())"),
+         r"of a alone"),
+        ("largest stretch", _APART.format(
+            centre=_CENTRE, out="torch.linalg.norm(a - b, 2) / torch.linalg.norm(a, 2)"), r"of all entries"),
+        ("absolute values", _APART.format(
+            centre=_CENTRE, out="(a - b).abs().sum() / a.abs().sum()"), r"not absolute values"),
         ("square", _APART.format(centre=_CENTRE, out="((a - b).norm() / a.norm()) ** 2"), r"take the root"),
     ],
     "16-round": [
@@ -92,6 +104,7 @@ def moved(h, w, cut):
         ("sum", _ROUND.format(_SIGN, "(labels[:, None] * x).sum(axis=0)"), r"that is the sum"),
         ("zero and one", _ROUND.format("(x @ w > 0)", _MEAN), r"0 and 1 leave one side out"),
         ("wrong side", _ROUND.format("np.where(x @ w > 0, -1, 1)", _MEAN), r"wrong side"),
+        ("mixed", _ROUND.format(_SIGN, "(w + " + _MEAN + ") / 2"), r"not mixed in"),
         ("no sign", _ROUND.format("x @ w", _MEAN), r"only its sign"),
         ("mean over coordinates", _ROUND.format(_SIGN, "(labels[:, None] * x).mean(axis=1)"),
          r"should have shape"),

@@ -15,7 +15,7 @@ def ridge_by_hand(function: Callable) -> None:
         rng = np.random.default_rng(seed)
         X, y = rng.standard_normal((n, p)), rng.standard_normal(n)
         values, U = np.linalg.eigh(X @ X.T)
-        for ridge in (0.0, 3.0, -0.5 * values[0]):
+        for ridge in (3.0, 0.0, -0.5 * values[0]):  # a p x p inverse fails at 0: see the hints
             name = f"the weights for ridge {ridge:.3g}"
             got = expect_array(call(function, X, y, ridge), (p,), name)
             mistakes = {
@@ -69,6 +69,8 @@ def rank_by_hand(function: Callable) -> None:
             "the tail begins one variance earlier": sum(falling[k + 1 :]) / tail[0],
             "divide by the largest variance of the tail, not by the last of the head": sum(tail)
             / falling[k - 1],
+            "the tail begins one variance later, with the entry [k]": sum(falling[k - 1 :]) / falling[k - 1],
+            "for k = 0 nothing is left of [:-k]": 0.0,
             "the head is still in the sum": sum(falling) / tail[0],
             "divide by the largest variance of the tail, not of all": sum(tail) / falling[0],
             "that is the second effective rank, R_k": sum(tail) ** 2 / sum(v * v for v in tail),
@@ -106,8 +108,10 @@ def best_ridge(answer: float, seed: int) -> None:
         passed(f"you said {answer:.1f} with a pencil; the exact formula says {exact:.1f}")
         return
     text = f"`my_ridge` is not right, you have {answer:g}"
+    if abs(answer - theory.best_ridge(*_spiked(s), s["n"], s["noise"])) <= 1e-3 * mu:
+        raise ExerciseError(f"{text}: that is `theory.best_ridge` itself; the pencil's formula is asked for")
     for words, value in _mistakes(s, mu).items():
-        if abs(answer - value) <= 0.02 * abs(value + s["tail"]):
+        if abs(answer - value) <= max(0.02 * abs(value + s["tail"]), 1e-6):
             raise ExerciseError(f"{text}: {words}")
     if answer >= 0:
         raise ExerciseError(f"{text}: it is not negative. Is this tail not heavy enough to take some away?")
@@ -143,6 +147,7 @@ def _mistakes(s: dict[str, float], mu: float) -> dict[str, float]:
     return {
         "that is mu, what the head feels; take away what the tail brings": mu,
         "the size is right, the sign is not": s["tail"] - mu,
+        "that takes all of T away; the head wants a little of it": -s["tail"],
     } | {words: factor * mu - s["tail"] for words, factor in factors.items()}
 
 
@@ -158,6 +163,7 @@ def expected_bends(function: Callable) -> None:
         )  # half the angle's tangent: no arccos
         mistakes = {
             "two opposite sectors of the full turn make a bend, not one": width * angle / (2 * np.pi),
+            "the expected number is asked for, not rounded": round(width * angle / np.pi),
             "that is the number of units that do not bend on the way": width * (1 - angle / np.pi),
             "half is right for two points at a right angle only": width / 2,
             "divide the angle by pi, not by half a right angle's worth": width * 2 * angle / np.pi,
@@ -189,6 +195,7 @@ def stopped(function: Callable) -> None:
                 "that is X^T r(t), the speed, not yet summed over the time": X.T @ _residual(X, y, t),
                 "that is the error r(t) brought to the weights: it should grow from 0": interpolator
                 - _flow(X, y, t),
+                "y has to be turned into the eigenvectors first, U.T @ y": _not_turned(X, y, t),
                 "that is one single step of size t": t * X.T @ y,
                 "the integral of exp(-nu t) has a nu below it": X.T @ (y - _residual(X, y, t)),
                 "here the loss is a sum over the points, not divided by n": _flow(X, y, t / n),
@@ -214,6 +221,11 @@ def _flow(X: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
         c = speed(w + h / 2 * b)
         w = w + h / 6 * (a + 2 * b + 2 * c + speed(w + h * c))
     return w
+
+
+def _not_turned(X: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:
+    values, U = np.linalg.eigh(X @ X.T)
+    return X.T @ (U @ ((1 - np.exp(-t * values)) / values * y))
 
 
 def _residual(X: np.ndarray, y: np.ndarray, t: float) -> np.ndarray:

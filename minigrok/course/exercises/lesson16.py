@@ -40,6 +40,8 @@ def sand(distance: object, *, seed: int = 0) -> None:
             np.sort(x) - np.sort(y)[::-1]
         ).mean(),
         "that is the sum; the mean was asked for": best.sum(),
+        "that is the median; the mean was asked for": np.median(np.abs(np.sort(x) - np.sort(y))),
+        "that is the longest way; the mean was asked for": np.abs(np.sort(x) - np.sort(y)).max(),
         "that is the mean over all pairs; each heap goes to one hole only": far.mean(),
         "distances count as they are, not squared": squared,
         "distances count as they are, not squared and not with a root": np.sqrt(squared),
@@ -77,6 +79,8 @@ def counterfactual(function: Callable) -> None:
             "that is the product of the two readouts, not divided by their lengths": 1 - (v * w).sum(),
             "the length of a matrix is the root of the sum of the squares of all its entries": 1
             - (v * w).sum() / torch.linalg.matrix_norm(v, 2) / torch.linalg.matrix_norm(w, 2),
+            "the two are flattened in different orders: v is the transpose of what lstsq solves for": 1
+            - _cosine(v.T.flatten(), w.flatten()),
             "the cosine is taken column by column and averaged; take all entries together": 1
             - torch.cosine_similarity(v, w, dim=0).mean(),
             "that is the length of the difference; a cosine distance does not see the lengths": (
@@ -121,6 +125,8 @@ def moved(function: Callable) -> None:
             "that is the sum over the examples; take their mean": right.sum(),
             "you took the mean over the classes, too: KL is a sum over them": right.mean() / p,
             "that is the logits' squared difference, not KL": (before - after).square().sum(-1).mean(),
+            "natural logarithms were asked for, not those of base 2": right.mean() / np.log(2),
+            "the softmax goes over the classes, the last axis": _kl(before.T, after.T).sum() / n,
             "that has the wrong sign: log p minus log q, not the other way": -right.mean(),
         }
         expect_close(got, right.mean(), "the mean KL", mistakes=mistakes)
@@ -152,6 +158,10 @@ def apart(function: Callable) -> None:
             ).norm()
             / (a - a.mean()).norm(),
             "that is not divided by the length of a": (ca - cb).norm(),
+            "divide by the length of a alone": (ca - cb).norm() / (ca.norm() + cb.norm()),
+            "a length is the root of the sum of squares of all entries": torch.linalg.matrix_norm(ca - cb, 2)
+            / torch.linalg.matrix_norm(ca, 2),
+            "a length has squares and a root, not absolute values": (ca - cb).abs().sum() / ca.abs().sum(),
             "you divided by the length of b": (ca - cb).norm() / cb.norm(),
             "that is the square: take the root": ((ca - cb).norm() / ca.norm()) ** 2,
             "only one of the two had its mean taken away": (ca - b).norm() / ca.norm(),
@@ -181,6 +191,7 @@ def one_round(function: Callable) -> None:
             "the length belongs to the answer: do not divide by it": (sides[0] - sides[1])
             / np.linalg.norm(sides[0] - sides[1]),
             "the old classifier is not added": w + (sides[0] - sides[1]) / m,
+            "the old classifier is not mixed in": (w + (sides[0] - sides[1]) / m) / 2,
             "labels 0 and 1 leave one side out; they should be -1 and +1": sides[0] / m,
             "every point was turned to the wrong side": (sides[1] - sides[0]) / m,
             "w.x is used as it is; only its sign is the label": ((x @ w)[:, None] * x).mean(axis=0),
