@@ -3,6 +3,7 @@
     python experiments/cifar10.py                                  # CNN of width 32, all 50,000 pictures
     python experiments/cifar10.py --model resnet18 --width 16 --batch-norm
     python experiments/cifar10.py --width 8 --train 5000 --steps 100000        # an hour or so on one CPU core
+    python experiments/cifar10.py --width 8 --train 5000 --steps 5000 --seed 1 --no-weights      # other seeds
     torchrun --nproc-per-node 4 experiments/cifar10.py             # several GPUs share each batch
 
 The setting is that of Humayun et al. 2024 (arXiv 2402.15555, section 4 and their code): Adam with learning
@@ -60,6 +61,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=500_000)
     parser.add_argument("--looks", type=int, default=45, help="number of snapshots")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures, the weights and the batches")
+    parser.add_argument(
+        "--no-weights", action="store_true", help="a small recording, from which nobody can go on"
+    )
     parser.add_argument("--device", default=None, help="cpu or cuda; default cuda where there is one")
     parser.add_argument(
         "--look", action="store_true", help="no more training: look at the snapshots there are"
@@ -332,8 +336,9 @@ def record(options: argparse.Namespace, run: Path, recording: Path) -> None:
     saved = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     ran = "on a GPU" if options.device.startswith("cuda") else "on one CPU core shared with other work"
     looking = arrays["seconds"].sum()
+    weights = {"trained_steps": torch.tensor(saved["step"])} if options.no_weights else to_go_on(saved)
     recordings.save(
-        recording, arrays | to_go_on(saved), command=command_of(options), seed=options.seed,
+        recording, arrays | weights, command=command_of(options), seed=options.seed,
         seconds=saved["seconds"], data=(images.x_train, images.y_train), device=options.device,
         note=f"Trained {ran} for {saved['step']} steps. {looking:.0f} s of looking are not in the seconds.",
     )  # fmt: skip

@@ -41,6 +41,13 @@ WRONG = {
          "    return (attacked == y).double().mean()", r"accuracy under attack, of all images"),
         ("answers that stay", "def given_correct(y, clean, attacked):\n"
          "    return (attacked == clean).double().mean()", r"did not change, right or wrong"),
+        ("a number of images", "def given_correct(y, clean, attacked):\n"
+         "    return ((clean == y) & (attacked == y)).sum()", r"that is how many they are"),
+        ("percent", "def given_correct(y, clean, attacked):\n    right = clean == y\n"
+         "    return 100 * (attacked == y)[right].double().mean()", r"in percent"),
+        ("NaN in words", "def given_correct(y, clean, attacked):\n    right = clean == y\n"
+         "    return (attacked == y)[right].double().mean() if right.any() else 'nan'",
+         r"you return 'nan': of nothing"),
         ("zero for nothing", "def given_correct(y, clean, attacked):\n    right = clean == y\n"
          "    return ((attacked == y) & right).sum().item() / max(1, right.sum().item())",
          r"of nothing there is no share"),
@@ -60,6 +67,16 @@ WRONG = {
         ("the other norm", _TOGETHER.format(
             rest="far = (found - x).norm(dim=2) > eps + 1e-6\n"
                  "    return (clean & (stands | far).all(0)).double().mean()"), r"Euclidean norm"),
+        ("outside is a defeat", _TOGETHER.format(
+            rest="return (clean & (stands & inside).all(0)).double().mean()"), r"does not count \*against\*"),
+        ("inside left out", _TOGETHER.format(
+            rest="return (clean & (stands | inside).all(0)).double().mean()"), r"left out the images inside"),
+        ("no room for rounding", _TOGETHER.format(
+            rest="far = (found - x).abs().amax(2) > eps\n"
+                 "    return (clean & (stands | far).all(0)).double().mean()"), r"allow 1e-6 more"),
+        ("no absolute value", _TOGETHER.format(
+            rest="far = (found - x).amax(2) > eps + 1e-6\n"
+                 "    return (clean & (stands | far).all(0)).double().mean()"), r"too dark"),
     ],
     "10-crossings": [
         ("the output too", _CROSSINGS.format(
@@ -79,7 +96,19 @@ WRONG = {
          r"compared the two ends only|count how often each does"),
         ("one point short", _CROSSINGS.format(
             points="n", kind="ReLU", rest="return sum((s[1:] != s[:-1]).sum().item() for s in states)"),
-         r"n \+ 1 points|is not right"),
+         r"n \+ 1 points, with both ends"),
+        ("one step short", _CROSSINGS.format(
+            points="n + 1", kind="ReLU", rest="return sum((s[1:] != s[:-1]).sum().item() for s in states)"
+        ).replace("k / n", "k / (n - 1)").replace("range(n + 1)", "range(n)"), r"you have one point less"),
+        ("not below zero", _CROSSINGS.format(
+            points="n + 1", kind="ReLU", rest="return sum((s[1:] != s[:-1]).sum().item() for s in states)"
+        ).replace("h > 0", "h >= 0"), r"behind a ReLU nothing is below 0"),
+        ("the exact count", "def crossings(model, a, b, n):\n"
+         "    return len(on_segment(model, a, b).breakpoints)", r"count what n \+ 1 points see"),
+        ("the other axis", _CROSSINGS.format(
+            points="n + 1", kind="ReLU",
+            rest="return sum((s[:, 1:] != s[:, :-1]).sum().item() for s in states)"),
+         r"each unit with itself"),
     ],
     "10-share": [
         ("the place", _WAY.format(share="line.breakpoints[0]"), r"place of the first breakpoint"),
@@ -91,5 +120,12 @@ WRONG = {
          r"divided by the margin at x"),
         ("one output", _WAY.format(share="(outputs[0, y] - outputs[1, y]) / (outputs[0, y] - outputs[2, y])"),
          r"output of class y alone"),
+        ("the lead over itself", _WAY.format(
+            share="(outputs[0, y] - outputs[0].max()) / margins[2]"), r"leave y out"),
+        ("what is left", _WAY.format(share="margins[1] / margins[0]"), r"share of the margin that is left"),
+        ("percent", _WAY.format(share="100 * (margins[0] - margins[1]) / (margins[0] - margins[2])"),
+         r"in percent"),
+        ("one rival", _WAY.replace("amax(dim=1)", "select(1, int(rest[0].argmax()))").format(
+            share="(margins[0] - margins[1]) / (margins[0] - margins[2])"), r"followed one rival"),
     ],
 }  # fmt: skip
