@@ -250,10 +250,14 @@ FIGURE = re.compile(r'(<img [^>]*src="[^"]*_images/[^"]+" style=")(width: (\d+)p
 
 
 def keep_legible(app, pagename, templatename, context, doctree) -> None:
-    """Say how wide each figure must be for its letters to be read; where a page is narrower, it scrolls."""
+    """Say how wide each figure must be for its letters to be read; where a page is narrower, it scrolls.
+
+    A figure that only just fits no phone is made smaller after all: its letters lose less than a pixel.
+    """
 
     def with_width(tag: re.Match) -> str:
-        return f"{tag[1]}--legible: {LEGIBLE * int(tag[3]):.0f}px; {tag[2]}"
+        legible = LEGIBLE * int(tag[3])
+        return f"{tag[1]}--legible: {legible:.0f}px; {tag[2]}" if legible > 425 else tag[0]
 
     context["body"] = FIGURE.sub(with_width, context.get("body", ""))
 
