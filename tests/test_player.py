@@ -302,7 +302,9 @@ def test_telling_that_is_no_position(telling):
 
 
 def test_a_player_that_is_too_large_says_what_to_thin():
-    noise = [np.random.default_rng(k).integers(0, 255, (300, 300, 3), dtype=np.uint8) for k in range(30)]
+    draw = np.random.default_rng(0)
+    colours = draw.integers(0, 255, (100, 3), dtype=np.uint8)  # as many as a picture keeps: none are sought
+    noise = [colours[draw.integers(100, size=(300, 300))] for _ in range(30)]
     with pytest.raises(
         ValueError, match=r"the player has \d\.\d MB, and at most 1\.5 MB fit on a page"
     ) as caught:

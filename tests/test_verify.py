@@ -5,6 +5,7 @@ import collections
 import importlib.util
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -625,6 +626,31 @@ def test_a_tie_everywhere_is_not_verified():
     assert certify(model, 1).status in ("unknown", "falsified")
 
 
+def test_a_box_between_two_float32_numbers_has_no_input_for_a_float32_model():
+    """0.1 lies between two of them: nothing is proved of a model that can be asked nowhere."""
+    model, point = crossed(), {"bounds": (0.1, 0.1)}
+    found = certify(model, 1, **point)
+    assert found.status == "unknown" and "no input of the region was found either" in found.note
+    assert certify(crossed().double(), 1, **point).status == "verified"
+    there, nowhere = pattern([-1, 1]), pattern([-1, -1])  # at 0.1 the first unit is off and the second on
+    found = certify_disjoint(model, there, nowhere, **point)
+    assert (
+        found.status == "unknown" and "but none was found that follows nap_a either: all inputs" in found.note
+    )
+    found = certify_disjoint(crossed().double(), there, nowhere, **point)
+    assert found.status == "empty" and found.note == "no input follows nap_b alone"
+
+
+def test_a_certificate_is_said_in_one_line():
+    model = crossed()
+    lines = [repr(certify(model, 1)), repr(certify(model, 0)), repr(certify(model, 1, nap=pattern([1, 1])))]
+    assert re.fullmatch(r"verified by bounds, margin -1, \d\.\d{3} s", lines[0])
+    assert re.fullmatch(r"falsified against 1 by \w+, margin 1, \d\.\d{3} s", lines[1])
+    assert re.fullmatch(r"empty by \w+, \d\.\d{3} s", lines[2])
+    late = repr(certify(model, 0, timeout=0.0))
+    assert re.fullmatch(r"unknown by nothing, margin 1, \d\.\d{3} s \(the time was up\)", late)
+
+
 # --- time ---------------------------------------------------------------------------------------------------
 
 
@@ -717,7 +743,10 @@ def test_options_that_make_no_sense_are_refused():
     solver = "expected solver 'cascade' or 'marabou', got 'marabu'"
     refused(solver, model, 0, solver="marabu")
     refused(solver, model, pattern([1, 0]), pattern([0, 1]), function=certify_disjoint, solver="marabu")
-    refused(solver, model, 0, torch.tensor([0.5, 0.5]), function=largest_eps, solver="marabu")
+    middle = torch.tensor([0.5, 0.5])
+    refused(solver, model, 0, middle, function=largest_eps, solver="marabu")
+    for wrong in ({"high": 0.0}, {"precision": -1e-3}):
+        refused("expected high and precision above 0", model, 0, middle, function=largest_eps, **wrong)
     refused(r"NaN", nn.Sequential(nn.Linear(2, 2), nn.ReLU()).apply(_spoil), 0)
 
 

@@ -14,15 +14,22 @@ A low accuracy under attack is a fact, each point that fools is there to be look
 failure to find such points. `diagnose` looks for the usual reasons of such failures.
 """
 
-from minigrok.attacks._attacks import apgd as apgd
-from minigrok.attacks._attacks import fgsm as fgsm
-from minigrok.attacks._attacks import pgd as pgd
-from minigrok.attacks._attacks import square as square
-from minigrok.attacks._checks import Bounds as Bounds
-from minigrok.attacks._follow import Attack as Attack
-from minigrok.attacks._robustness import adversarial_distance as adversarial_distance
-from minigrok.attacks._robustness import robust_accuracy as robust_accuracy
-from minigrok.attacks._suspicions import Diagnosis as Diagnosis
-from minigrok.attacks._suspicions import diagnose as diagnose
-from minigrok.attacks._suspicions import zero_gradient_share as zero_gradient_share
-from minigrok.attacks._training import adversarial_training as adversarial_training
+from minigrok.attacks._attacks import apgd, fgsm, pgd, square
+from minigrok.attacks._follow import Attack
+from minigrok.attacks._robustness import adversarial_distance, robust_accuracy
+from minigrok.attacks._suspicions import Diagnosis, diagnose, zero_gradient_share
+from minigrok.attacks._training import adversarial_training
+
+__all__ = [
+    "Attack",
+    "Diagnosis",
+    "adversarial_distance",
+    "adversarial_training",
+    "apgd",
+    "diagnose",
+    "fgsm",
+    "pgd",
+    "robust_accuracy",
+    "square",
+    "zero_gradient_share",
+]
