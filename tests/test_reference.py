@@ -67,7 +67,7 @@ def test_every_public_module_has_its_entries_and_its_list_of_names(extension):
 def test_what_a_module_calls_public_is_public_in_the_reference(extension):
     for module in map(importlib.import_module, extension.MODULES):
         listed = {name for name in getattr(module, "__all__", []) if callable(getattr(module, name))}
-        listed -= {name for name in listed if isinstance(getattr(module, name), GenericAlias)}  # a type's name
+        listed -= {name for name in listed if isinstance(getattr(module, name), GenericAlias)}
         assert listed <= set(extension.public(module)), module.__name__
         assert extension.public(module), f"{module.__name__} has no public names"
 
