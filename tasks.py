@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -184,20 +185,27 @@ def test():
         "style": follow([python, "-m", "ruff", "check", "."], env),
         "stripped": follow([python, "-m", "nbstripout", "--verify", "--keep-id", *lessons], env),
     }
-    jobs = {name: ([python, "-m", "pytest", *rest], env) for name, rest in suites(lessons).items()}
-    conclude(results | together(jobs), time.time() - start)
+    with tempfile.TemporaryDirectory() as kept:
+        env["MINIGROK_KEPT"] = kept
+        jobs = {name: ([python, "-m", "pytest", *rest], env) for name, rest in suites(lessons).items()}
+        results |= together(jobs)
+    conclude(results, time.time() - start)
 
 
 def suites(lessons):
-    """All tests in parts (name: what pytest is given), long ones first, so that two cores end together."""
+    """All tests in parts (name: what pytest is given), in the order in which two processes take them.
+
+    The lessons come first, since the book is made of what they show (tests/kept.py), and one part is between
+    them and the book, so that both halves are done by then. The last are short: the two end together.
+    """
     browser = sorted(str(path) for path in Path("tests").glob("test_*_browser.py"))
     others = sorted(str(path) for path in Path("tests").glob("test_*.py") if str(path) not in browser)
-    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
-    tests = ["-rs", "--durations=5"]  # why a test was skipped, and what took longest
-    parts = {"browser": [*tests, *browser]}
-    parts |= {f"lessons {k}": [*nbval, *lessons[k - 1 :: 2]] for k in (1, 2)}
-    parts |= {f"tests {k}": [*tests, *others[k - 1 :: 4]] for k in (1, 2, 3, 4)}
-    parts["tests 4"].append("minigrok")  # the examples of its docstrings
+    nbval = ["-p", "tests.kept", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
+    parts = {f"lessons {k}": [*nbval, *lessons[k - 1 :: 2]] for k in (1, 2)}
+    tests = {f"tests {k}": others[k - 1 :: 4] for k in (1, 2, 3, 4)}
+    tests["tests 4"].append("minigrok")  # the examples of its docstrings
+    for name, part in {"tests 1": tests.pop("tests 1"), "browser": browser, **tests}.items():
+        parts[name] = ["-rs", "--durations=5", *part]  # why one was skipped, and what took longest
     return {name: ["-p", "no:cacheprovider", *part] for name, part in parts.items()}
 
 

@@ -1,7 +1,7 @@
 """The published book, built strictly from the lessons and then read in a real browser without a network.
 
-The build runs every lesson, so it happens once for the whole module. What can be checked without a browser is
-checked without one.
+The build runs every lesson, so it happens once for the whole module; in `make test`, where nbval has just run
+them, it takes what they showed from there. What can be checked without a browser is checked without one.
 """
 
 import os
@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import kept
 import nbformat
 import pytest
 from browser import barriers_but_colour, barriers_of_colour, browser, visit  # noqa: F401
@@ -33,6 +34,8 @@ def book(tmp_path_factory) -> Path:
     """The folder of HTML that `make book` makes; a warning of the build is an error."""
     folder = tmp_path_factory.mktemp("book")
     editions.book(folder / "source", root=ROOT)
+    if kept.FOLDER in os.environ:
+        kept.take_outputs(folder / "source")
     command = shutil.which("jupyter-book", path=os.path.dirname(sys.executable))
     assert command, "the book is built by jupyter-book: pip install 'minigrok[book]'"
     options = ["--path-output", folder / "out", "--all", "-W", "-n", "--keep-going"]
@@ -102,6 +105,14 @@ class Page(HTMLParser):
 def test_every_lesson_and_page_is_in_the_book(book):
     sources = [*(ROOT / "lessons").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]
     assert {p.stem for p in sources} <= {p.stem for p in pages(book)}
+
+
+def test_no_cell_of_the_book_uses_a_name_that_only_a_left_out_cell_sets(tmp_path):
+    """The book has no controls and nothing for teachers: its other cells run without them."""
+    editions.book(tmp_path / "book", root=ROOT)
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", tmp_path / "book"]
+    run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert run.returncode == 0, run.stdout
 
 
 def test_no_page_and_no_style_sheet_loads_anything_from_elsewhere(book):
