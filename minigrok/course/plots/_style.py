@@ -1,8 +1,14 @@
 """The course's look: sizes, colours, line styles, white panels."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import matplotlib as mpl
 
 from minigrok.course._palette import DASHES, INK, MUTED, PALETTE, SEQUENTIAL
+
+if TYPE_CHECKING:
+    from IPython.core.events import EventManager
 
 # One line style for each colour of the palette.
 LINESTYLES = tuple((0, dashes) if dashes else "-" for dashes in DASHES)
@@ -45,15 +51,23 @@ def use_style() -> None:
     Used in every lesson.
     """
     mpl.rcParams.update(_STYLE)
-    _sharp_in_notebooks()
-
-
-def _sharp_in_notebooks() -> None:
-    """Ask the notebook for PNG with two dots a pixel: as vectors, a map of 20,000 regions takes megabytes."""
     try:
         from IPython import get_ipython
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
+        from matplotlib_inline.backend_inline import flush_figures, set_matplotlib_formats
     except ImportError:
         return  # not in a notebook
-    if get_ipython() is not None:
+    if (shell := get_ipython()) is not None:
+        # two dots a pixel; as vectors, a map of 20,000 regions takes megabytes
         set_matplotlib_formats("retina")
+        _show_when_a_cell_is_done(shell.events, flush_figures)
+
+
+def _show_when_a_cell_is_done(events: "EventManager", flush_figures: Callable[[], None]) -> None:
+    """Show figures that wait at the end of a cell, and not also at the end of each message of a control.
+
+    JupyterLab has such messages handled in a second thread. At the first move of a control there are two,
+    and the end of one would show, and close, the figure that the other is still drawing.
+    """
+    if flush_figures in events.callbacks["post_execute"]:
+        events.unregister("post_execute", flush_figures)
+        events.register("post_run_cell", lambda _: flush_figures())
