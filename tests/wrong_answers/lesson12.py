@@ -79,12 +79,17 @@ WRONG = {
         ("the mean of classes", _TALLY.format(strangers="strangers", recall="torch.stack("
          "[follow[y == k, k].double().mean() for k in range(follow.shape[1])]).mean()"),
          r"mean of the classes' recalls: count images"),
+        ("a table of columns", _TALLY.format(recall="follow[:, y].double().mean()", strangers="strangers"),
+         r"of each row take one column"),
         ("one number", "def tally(follow, y):\n    return 0.5", r"return two numbers"),
     ],
     "12-coverage": [
         ("by order", _COVERAGE.format(
             rest="return right[score.argsort(stable=True)[:n]].double().mean()"),
          r"must not be chosen by their order"),
+        ("by whatever order, cut off", _COVERAGE.replace("round(", "int(").format(
+            rest="return right[score.argsort()[:n]].double().mean()"),
+         r"changes with the order of the images"),
         ("the strangest", _COVERAGE.format(
             rest="return right[score.argsort(stable=True, descending=True)[:n]].double().mean()"),
          r"you took the strangest"),

@@ -89,6 +89,7 @@ WRONG = {
     "14-lag": [
         ("left out", _LAG.format(lag="np.median(each[np.isfinite(each)])"), r"left out the runs"),
         ("the mean", _LAG.format(lag="each[np.isfinite(each)].mean()"), r"mean over the runs that turn"),
+        ("the mean of all", _LAG.format(lag="each.mean()"), r"as a mean is if one run is"),
         ("the sign", _LAG.format(lag="-np.median(each)"), r"the sign"),
         ("natural", _LAG.format(lag="np.median(each) * np.log(10)"), r"natural logarithm"),
         ("the ratio", _LAG.format(lag="10 ** np.median(each)"), r"the ratio itself"),

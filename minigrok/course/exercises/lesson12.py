@@ -110,6 +110,8 @@ def tally(function: Callable) -> None:
                 "that is the share of the images that follow exactly one pattern": (follow.sum(1) == 1)
                 .double().mean(),
                 "that is the share of strangers: return the recall first": strangers,
+                "`follow[:, y]` is a table of all images by all labels: of each row take one column": follow[
+                    :, y].double().mean(),
                 "you took the mean of the classes' recalls: count images": torch.stack(
                     [follow[y == k, k].double().mean() for k in y.unique()]).mean(),
             },
@@ -145,6 +147,12 @@ def accuracy_at(function: Callable) -> None:
     if len({float(expect_number(call(function, few, fine, 2 / 6), "the accuracy")) for _ in range(20)}) > 1:
         raise ExerciseError(
             "your answer changes from call to call: of equal scores count a share, do not draw some"
+        )
+    turned = [(few.roll(k), fine.roll(k)) for k in range(6)]
+    if len({float(expect_number(call(function, *both, 2 / 6), "the accuracy")) for both in turned}) > 1:
+        raise ExerciseError(
+            "your answer changes with the order of the images: images with the same score must not be chosen "
+            "by their order, count a share of them"
         )
     for seed in (0, 1, 2):
         score = torch.randint(6, (100,), generator=_seeded(seed)).double()

@@ -219,6 +219,8 @@ def median_lag(answer: float, *, seed: int = 0) -> None:
     """The median over runs of log10 of the ratio of middles, runs without a turn counted as infinite."""
     right, mistakes = _lags(*class_turns(seed=seed))
     mistakes["that is the lag of class 0: take the turns of your own CLASS_SEED"] = _lags(*class_turns())[0]
+    if isinstance(answer, float) and np.isinf(answer):
+        raise ExerciseError("`lag` is infinite, as a mean is if one run is: the median of these runs is not")
     got = expect_number(answer, "lag")
     expect_close(got, right, "lag", rtol=1e-3, mistakes=mistakes)
     passed("a median that no missing run can flatter")
