@@ -184,6 +184,21 @@ def test_every_slide_can_be_read_by_all_in_light_and_dark(visit, path, scheme, d
     assert page.evaluate("document.documentElement.dataset.theme") != scheme
 
 
+@pytest.mark.parametrize("height", [640, 720])
+def test_a_tall_player_and_a_tall_figure_fit_the_window(visit, path, height):  # noqa: F811
+    text = path.read_text(encoding="utf-8")
+    tall = '<div class="mgp"><div style="height: 800px">a player</div></div>'
+    text = text.replace('<div class="mgp">a player</div>', tall)
+    path.write_text(text.replace("<figcaption>", '<figcaption style="min-height: 150px">'), encoding="utf-8")
+    page = visit(path.as_uri())
+    page.set_viewport_size({"width": 1280, "height": height})
+    page.add_style_tag(content="figure img { height: 60vh }")
+    for title in ("The dot", "Watch it"):
+        while shown(page) != title:
+            page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.documentElement.scrollHeight - innerHeight") <= 0, title
+
+
 def test_without_scripts_all_slides_stand_below_each_other(visit, path, deck):  # noqa: F811
     page = visit(path.as_uri(), java_script_enabled=False)
     assert page.locator("main > section:visible").count() == len(deck)

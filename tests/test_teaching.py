@@ -58,6 +58,15 @@ def test_every_question_has_points_and_a_closed_answer():
     )
 
 
+def test_the_proposed_exams_add_up():
+    points = {int(n): int(p) for n, p in re.findall(r"\*\*Question (\d+)\*\* \((\d) points\)", EXAM)}
+    rows = re.findall(r"(?m)^\| ([\w ]+) \| ([\d, ]+) \| (\d+) \| (\d+) \|$", EXAM)
+    assert len(rows) == 4
+    for name, questions, total, minutes in rows:
+        assert sum(points[int(number)] for number in questions.split(", ")) == int(total), name
+        assert int(minutes) == 5 * math.ceil(2.5 * int(total) / 5), name
+
+
 def test_every_project_says_what_it_needs():
     projects = re.split(r"(?m)^### ", EXAM.split("## Projects")[1])[1:]
     assert len(projects) >= 10
