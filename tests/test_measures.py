@@ -44,13 +44,15 @@ def test_weight_norm_is_the_length_of_one_long_vector():
     assert measures.weight_norm(model).shape == () and not measures.weight_norm(model).requires_grad
 
 
-def test_weight_norm_of_an_ensemble_is_that_of_each():
+@pytest.mark.parametrize("measure", [measures.weight_norm, measures.weight_entropy])
+def test_the_size_of_an_ensemble_is_that_of_each(measure):
     singles = [models.pair_mlp(7, 5, generator=generator(s)) for s in range(3)]
-    together = measures.weight_norm(Ensemble(singles))
-    assert torch.allclose(together, torch.stack([measures.weight_norm(m) for m in singles]))
+    assert torch.allclose(measure(Ensemble(singles)), torch.stack([measure(m) for m in singles]))
     with torch.no_grad():
         singles[1].left.weight[0, 0] = torch.nan
-    assert measures.weight_norm(Ensemble(singles)).isnan().tolist() == [False, True, False]
+    assert measure(Ensemble(singles)).isnan().tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="ReLU has no parameters to measure"):
+        measure(nn.ReLU())
 
 
 def test_a_shared_table_counts_once():
@@ -95,17 +97,6 @@ def test_weight_entropy_of_one_weight(size, expected):
     with torch.no_grad():
         layer.weight.fill_(1.01 * size if size else 2.0)
     assert measures.weight_entropy(layer).item() < expected  # 1/e is the largest; below 0 above 1
-
-
-def test_weight_entropy_of_an_ensemble_is_that_of_each():
-    singles = [models.pair_mlp(7, 5, generator=generator(s)) for s in range(4)]
-    together = measures.weight_entropy(Ensemble(singles))
-    assert torch.allclose(together, torch.stack([measures.weight_entropy(m) for m in singles]))
-    with torch.no_grad():
-        singles[1].left.weight[0, 0] = torch.nan
-    assert measures.weight_entropy(Ensemble(singles)).isnan().tolist() == [False, True, False, False]
-    with pytest.raises(ValueError, match="ReLU has no parameters to measure"):
-        measures.weight_entropy(nn.ReLU())
 
 
 X, Y = normal(12, 3, seed=1), torch.arange(12) % 2
