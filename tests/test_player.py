@@ -304,12 +304,12 @@ def test_telling_that_is_no_position(telling):
 def test_a_player_that_is_too_large_says_what_to_thin():
     draw = np.random.default_rng(0)
     colours = draw.integers(0, 255, (100, 3), dtype=np.uint8)  # as many as a picture keeps: none are sought
-    noise = [colours[draw.integers(100, size=(300, 300))] for _ in range(30)]
+    noise = [colours[draw.integers(100, size=(300, 300))] for _ in range(20)]
     with pytest.raises(
         ValueError, match=r"the player has \d\.\d MB, and at most 1\.5 MB fit on a page"
     ) as caught:
-        film(steps=range(30), frames={"noise": noise})
+        film(steps=range(20), frames={"noise": noise})
     text = str(caught.value)
-    assert re.search(r"30 pictures 'noise' of 300 x 300 pixels take \d\.\d MB", text)
+    assert re.search(r"20 pictures 'noise' of 300 x 300 pixels take \d\.\d MB", text)
     kept = int(re.search(r"Thin them to about (\d+) steps", text).group(1))
     assert film(steps=range(kept), frames={"noise": noise[:kept]}).nbytes <= LARGEST
