@@ -130,7 +130,7 @@ def link_back(app, doctree, docname) -> None:
         words = [child.astext() for child in item.findall(nodes.term)]
         where = {doc: anchor for w in words for doc, anchor in known.get(w, []) if doc.startswith(LESSONS)}
         if where:
-            links = page_links(app, docname, list(where.items()))
+            links = page_links(app, docname, sorted(where.items()))
             item[-1] += nodes.paragraph("", "Lessons: ", *links, classes=["used-in"])
 
 
