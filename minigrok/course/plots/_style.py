@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+from matplotlib import pyplot as plt
 
 from minigrok.course._palette import DASHES, INK, MUTED, PALETTE, SEQUENTIAL
 
@@ -66,8 +67,9 @@ def _show_when_a_cell_is_done(events: "EventManager", flush_figures: Callable[[]
     """Show figures that wait at the end of a cell, and not also at the end of each message of a control.
 
     JupyterLab has such messages handled in a second thread. At the first move of a control there are two,
-    and the end of one would show, and close, the figure that the other is still drawing.
+    and the end of one would draw anew, or show and close, the figure that the other is still drawing.
     """
     if flush_figures in events.callbacks["post_execute"]:
         events.unregister("post_execute", flush_figures)
         events.register("post_run_cell", lambda _: flush_figures())
+        plt.uninstall_repl_displayhook()  # pyplot's own: draws what has changed, which showing does as well
