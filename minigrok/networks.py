@@ -233,7 +233,9 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     graph = _symbolic_trace(frozen)
     frozen.eval()  # what is left of training mode (spectral norm) would change the weights at every call
     reader = _Reader(
-        graph, torch.randn(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device))
+        graph,
+        frozen,
+        torch.randn(3, *shape, dtype=dtype, device=weights.device, generator=_fixed(weights.device)),
     )
     network = Network(shape, tuple(reader.read()), dtype, weights.device)
     _compare(network, frozen, reader.example)
@@ -332,9 +334,9 @@ def _infer_shape(model: nn.Module) -> Shape:
     )
 
 
-def _symbolic_trace(model: nn.Module) -> fx.GraphModule:
+def _symbolic_trace(model: nn.Module) -> fx.Graph:
     try:
-        return fx.GraphModule(model, fx.Tracer().trace(model))
+        return fx.Tracer().trace(model)  # not fx.symbolic_trace, which writes a program that nobody runs
     except Exception as error:  # fx raises many kinds; the cause is chained and its text shown
         raise ValueError(
             f"cannot read the forward pass of {type(model).__name__}: {error}. "
@@ -456,8 +458,8 @@ _BENT = {name.lower() for name in nn.modules.activation.__all__} | {
 class _Reader:
     """Turns the nodes of an fx graph into steps, carrying an example of three inputs along for the shapes."""
 
-    def __init__(self, graph: fx.GraphModule, example: Tensor):
-        self.graph, self.example = graph, example
+    def __init__(self, graph: fx.Graph, model: nn.Module, example: Tensor):
+        self.graph, self.model, self.example = graph, model, example
         self.steps: list[Step] = []
         self.numbers: dict[fx.Node, int] = {}  # nodes that depend on the input, and their value's number
         self.constants: dict[fx.Node, object] = {}
@@ -465,7 +467,7 @@ class _Reader:
         self.examples: dict[int, Tensor] = {}
 
     def read(self) -> list[Step]:
-        for node in self.graph.graph.nodes:
+        for node in self.graph.nodes:
             getattr(self, f"_{node.op}")(node)
         return self.steps
 
@@ -478,12 +480,12 @@ class _Reader:
         self.numbers[node], self.examples[0] = 0, self.example
 
     def _get_attr(self, node: fx.Node) -> None:
-        value = operator.attrgetter(node.target)(self.graph)
+        value = operator.attrgetter(node.target)(self.model)
         floating = isinstance(value, Tensor) and value.is_floating_point()
         self.constants[node] = value.detach().to(self.example.dtype) if floating else value
 
     def _call_module(self, node: fx.Node) -> None:
-        module = self.graph.get_submodule(node.target)
+        module = self.model.get_submodule(node.target)
         kind = type_before_parametrizations(module)
         if kind in _RELU:
             self._add_units(node, 0.0)
