@@ -546,6 +546,13 @@ def test_what_a_sandbox_holds_without_a_tripwire(tmp_path, kind, file):
     assert run.stdout.split("\n")[:3] == [f"file {file}", f"network {kind == 'none'}", "own True"], run.stderr
 
 
+def test_packages_of_the_user_are_seen_and_the_course_is_not(monkeypatch, tmp_path):
+    of_user = str(tmp_path / ".local" / "lib" / "site-packages")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), of_user, *sys.path])
+    seen = _kernel.of_python()
+    assert of_user in seen and str(tmp_path) not in seen and sys.prefix in seen
+
+
 @needs_nbgrader
 def test_the_machine_says_what_holds_a_submission(monkeypatch, capsys):
     from minigrok.course import grading

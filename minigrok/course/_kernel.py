@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +21,7 @@ from types import ModuleType
 
 from minigrok.course import exercises
 
-__all__ = ["OF_THE_SYSTEM", "keep_checks", "limit", "main", "tripwire"]
+__all__ = ["OF_THE_SYSTEM", "keep_checks", "limit", "main", "of_python", "tripwire"]
 
 # What Python tells its audit hooks (see "Audit events table" in Python's documentation).
 NETWORK = {
@@ -73,6 +72,15 @@ OF_THE_SYSTEM = [
         "/sys/fs",
     ),
 ]
+
+
+def of_python() -> list[str]:
+    """The folders of Python and its packages: of this environment, of the user, of PYTHONPATH.
+
+    Not all of `sys.path`: it begins with the working directory, which may hold a course with its solutions.
+    """
+    packages = [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
+    return [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), *packages]
 
 
 def limit(*, memory: int = 0, cpu: int = 0, file: int = 0) -> None:
@@ -159,9 +167,8 @@ def main(argv: list[str]) -> None:
     app.shell.events.register("pre_run_cell", keep_checks(app.shell.user_ns))
     if os.name == "posix":
         app.kernel._process_children = list  # it has none, and may not look for them when it ends
-        python = [sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), Path(__file__).parents[1]]
         own = [os.getcwd(), tempfile.gettempdir()]
-        sys.addaudithook(tripwire([*python, *OF_THE_SYSTEM], own))
+        sys.addaudithook(tripwire([*of_python(), *OF_THE_SYSTEM], own))
     app.start()
 
 

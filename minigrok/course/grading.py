@@ -41,7 +41,7 @@ from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_locked, is_solution, setenv
 from traitlets import Enum, Float, Integer, default
 
-from minigrok.course._kernel import OF_THE_SYSTEM
+from minigrok.course._kernel import OF_THE_SYSTEM, of_python
 from minigrok.course.cells import digest, exercises, part, read_lesson, tags
 from minigrok.course.editions import ROOT, lesson_files
 from minigrok.course.exercises import ExerciseError
@@ -330,8 +330,7 @@ def sandbox_command(kind: str, writable: Sequence[str], readable: Sequence[str] 
         return []
     if kind == "network":
         return ["unshare", "--map-root-user", "--net", "--"]
-    here = [sys.prefix, sys.base_prefix, Path(__file__).parents[1]]
-    seen = [*OF_THE_SYSTEM, *map(str, here), *readable]
+    seen = [*OF_THE_SYSTEM, *of_python(), *readable]
     binds = [
         part
         for path in seen
