@@ -23,7 +23,9 @@ def pytest_runtest_call(item):
     cell.outputs, cell.execution_count = shown(cell, item.test_outputs), item.cell_num + 1
     lesson.metadata.seconds = lesson.metadata.get("seconds", 0.0) + time.time() - start
     if all(cell.execution_count for cell in lesson.cells if cell.cell_type == "code"):
-        nbformat.write(lesson, Path(os.environ[FOLDER], item.path.name))
+        written = Path(os.environ[FOLDER], f"{item.path.stem}.part")
+        nbformat.write(lesson, written)
+        written.rename(written.with_suffix(".ipynb"))  # whole, whenever the book's build looks
 
 
 def shown(cell, outputs: list) -> list:
