@@ -443,9 +443,9 @@ def _check_importable(function: Callable) -> None:
 
 def _check_on_workers(function: Callable, client: Any) -> None:
     """Let every worker read what a task begins with: one that it cannot read it would never answer."""
-    import cloudpickle  # comes with Dask, which sends functions by it
+    from distributed.protocol.pickle import dumps  # as Dask itself sends them
 
-    sent = cloudpickle.dumps((_attempt_alone, function))
+    sent = dumps((_attempt_alone, function))
     for worker, answer in client.run(pickle.loads, sent, on_error="return").items():
         if isinstance(answer, Exception):
             raise ValueError(
