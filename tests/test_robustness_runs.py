@@ -115,6 +115,13 @@ def test_two_processes_share_a_batch_and_find_what_one_finds(house, tmp_path):
     assert recordings.load(next(house.glob("lessons/recordings/*.npz")))["steps"].tolist() == [0, 1, 6]
 
 
+def test_a_small_recording_has_no_weights_and_says_so(house):
+    run(house, "--steps", "1", "--looks", "2", "--no-weights")
+    found = recordings.load(next(house.glob("lessons/recordings/*.npz")))
+    assert not [name for name in found.arrays if name.startswith(("weights.", "adam."))]
+    assert found["trained_steps"] == 1 and found.provenance["command"].endswith("--no-weights")
+
+
 # --- what it measures, in this process ---------------------------------------------------------------------
 
 
