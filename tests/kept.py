@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.displayhook import DisplayHook
 
 FOLDER = "MINIGROK_KEPT"
 
@@ -30,7 +31,7 @@ def pytest_runtest_call(item):
 
 def shown(cell, outputs: list) -> list:
     """What a notebook shows: not the value of a last line with a semicolon, which nbval notes too."""
-    quiet = cell.source.rstrip().endswith(";")
+    quiet = DisplayHook.semicolon_at_end_of_expression(cell.source)
     return nbformat.from_dict([o for o in outputs if not (quiet and o["output_type"] == "execute_result")])
 
 

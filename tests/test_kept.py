@@ -22,7 +22,7 @@ def lesson(*sources: str):
     return new_notebook(cells=cells, metadata=KERNEL)
 
 
-GOOD = lesson("print('one')\nprint('two')", "x = 3", "x", "x;")
+GOOD = lesson("print('one')\nprint('two')", "x = 3", "x", "x;", "x;  # quiet too")
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,17 @@ def folder(tmp_path_factory) -> Path:
     command = [sys.executable, "-m", "pytest", *options, folder / "good.ipynb", folder / "bad.ipynb"]
     env = os.environ | {kept.FOLDER: str(folder / "out")}
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, encoding="utf-8")
-    assert "1 failed, 5 passed" in run.stdout, run.stdout + run.stderr
+    assert "1 failed, 6 passed" in run.stdout, run.stdout + run.stderr
     return folder / "out"
 
 
 def test_a_lesson_is_kept_with_what_its_cells_show_if_all_of_them_run(folder):
     assert [path.name for path in folder.iterdir()] == ["good.ipynb"]
     notebook = read(folder / "good.ipynb", NO_CONVERT)
-    first, second, third, last = (cell.outputs for cell in notebook.cells[1:])
+    first, second, third, *quiet = (cell.outputs for cell in notebook.cells[1:])
     assert [output.text for output in first] == ["one\ntwo\n"]
     assert [output.data["text/plain"] for output in third] == ["3"]
-    assert second == last == []
+    assert second == [] and quiet == [[], []]
     assert notebook.metadata.seconds > 0
 
 
