@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import special, stats
+from torch import nn
 
+from minigrok import attacks, regions, theory
 from minigrok.course import timetable
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
@@ -165,3 +168,36 @@ def test_questions_23_to_25():
     for k, name in enumerate(("r_0", "r_1")):
         assert re.search(rf"\${name} = .* = ?{spectrum[k:].sum() / spectrum[k]:.4g}\$", answer(24)), name
     assert stats.wasserstein_distance([0, 2, 5], [1, 1, 9]) == 2 and "= 2$" in answer(25)
+
+
+# --- and by the library ------------------------------------------------------------------------------------
+
+
+def layers(weight, bias):
+    first, last = nn.Linear(2, len(weight)), nn.Linear(len(weight), 1)
+    with torch.no_grad():
+        first.weight[:], first.bias[:] = torch.tensor(weight), torch.tensor(bias)
+    return nn.Sequential(first, nn.ReLU(), last).double()
+
+
+def test_question_1_by_exact_regions():
+    box = ((-50.0, 50.0), (-50.0, 50.0))
+    for weight, due in (([[1.0, 0], [0, 1], [1, 1], [1, -2]], 11), ([[1.0, 0], [1, 0], [1, 1], [1, -2]], 10)):
+        assert regions.partition(layers(weight, [0.0, 0.3, -1, 0.7]), box).n_regions == due
+
+
+def test_question_13_by_an_attack():
+    margin = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        margin.weight[:], margin.bias[:] = torch.tensor([[3.0, -4], [0, 0]]), torch.tensor([10.0, 0])
+    x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0])
+    for norm, due in (("l2", 2.0), ("linf", 10 / 7)):
+        far = attacks.adversarial_distance(margin, x, y, norm=norm, bounds=(-5.0, 5.0))
+        assert far.item() == pytest.approx(due, rel=0.02)
+
+
+def test_questions_9_24_and_25_by_theory():
+    assert f"{theory.linear_accuracy(0.5, 0.001):.3f}" in answer(9)
+    spectrum = np.array([1.0] + 99 * [0.01])
+    assert [theory.effective_rank(spectrum, k) for k in (0, 1)] == pytest.approx([1.99, 99])
+    assert theory.wasserstein(np.array([0.0, 2, 5]), np.array([1.0, 1, 9])) == 2
