@@ -38,7 +38,7 @@ You will see that editions are made from one source.
 
 Nothing.
 
-Reading 3 minutes, running 1 minute on a CPU (no GPU needed), exercises 18 minutes."""
+Reading 3 minutes, running 60 seconds and 0.5 GB on a CPU (no GPU needed), exercises 18 minutes."""
 
 HINTS = """<details><summary>It fails</summary>
 
@@ -100,7 +100,7 @@ def lesson() -> NotebookNode:
     for index, cell in enumerate(cells):
         cell["id"] = f"cell-{index:02d}"
     about = {"lesson": "09", "title": "A fixture", "device": "cpu", "module": "geometry", "requires": []}
-    about["minutes"] = {"read": 3, "run": 1, "exercises": 18}
+    about |= {"minutes": {"read": 3, "run": 1, "exercises": 18}, "memory": 0.5}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return new_notebook(cells=cells, metadata={"minigrok": about, "kernelspec": kernel})
 

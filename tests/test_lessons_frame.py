@@ -118,6 +118,9 @@ DEPARTURES = {  # how the lesson is spoilt: what must be said
     "minutes.exercises is 18, but the cards add up to 19": lambda n: parts(n)[
         "card"
     ].metadata.minigrok.update(minutes=6),
+    "minigrok.memory should be a number of GB": lambda n: n.metadata.minigrok.pop("memory"),
+    "running 60 seconds and 0.5 GB,": lambda n: replace(n.cells[0], "running 60", "running 50"),
+    "running 60 seconds and 0.6 GB,": lambda n: about(n, memory=0.6),
     "no paragraph gives the time": lambda n: replace(n.cells[0], "Reading 3", "Reading 4"),
     "for CPU and GPU": lambda n: replace(n.cells[0], " (no GPU needed)", ""),
     "the cell id 'cell-00' is used 2 times": lambda n: n.cells[2].update(id="cell-00"),

@@ -48,6 +48,8 @@ def _metadata(notebook: NotebookNode) -> Iterator[str]:
     for key in ("read", "run", "exercises"):
         if not isinstance(minutes.get(key), (int, float)):
             yield f"notebook metadata minigrok.minutes.{key} should be a number, got {minutes.get(key)!r}"
+    if not isinstance(about.get("memory"), (int, float)):
+        yield f"notebook metadata minigrok.memory should be a number of GB, got {about.get('memory')!r}"
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         yield "the kernel should be `python3`"
 
@@ -69,25 +71,20 @@ def _headings(notebook: NotebookNode) -> Iterator[str]:
 
 
 def _times(notebook: NotebookNode) -> Iterator[str]:
-    minutes = notebook.metadata.get("minigrok", {}).get("minutes", {})
+    about = notebook.metadata.get("minigrok", {})
+    minutes = about.get("minutes", {})
     cards = [parts["card"] for parts in exercises(notebook).values() if "card" in parts]
     total = sum(card.metadata.minigrok.get("minutes", 0) for card in cards)
     if total != minutes.get("exercises"):
         yield f"minutes.exercises is {minutes.get('exercises')}, but the cards add up to {total}"
-    words = (
-        "reading",
-        "running",
-        "exercises",
-        "cpu",
-        "gpu",
-        str(minutes.get("read")),
-        str(minutes.get("exercises")),
-    )
+    running = f"{60 * minutes.get('run', 0):.0f} seconds and {about.get('memory', 0)} GB"
+    words = ("reading", "running", running.lower(), "exercises", "cpu", "gpu")
+    words += (str(minutes.get("read")), str(minutes.get("exercises")))
     paragraphs = "\n".join(_prose(notebook)).lower().split("\n\n")
     if not any(all(word in text for word in words) for text in paragraphs):
         yield (
-            f"no paragraph gives the time: it should say reading {minutes.get('read')}, running, exercises "
-            f"{minutes.get('exercises')} minutes, for CPU and GPU"
+            f"no paragraph gives the time: it should say reading {minutes.get('read')} minutes, running "
+            f"{running}, exercises {minutes.get('exercises')} minutes, for CPU and GPU"
         )
 
 

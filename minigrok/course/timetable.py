@@ -42,13 +42,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a plan needs to know of a lesson; minutes are those of its metadata."""
+    """What a plan needs to know of a lesson; minutes, and GB of memory, are those of its metadata."""
 
     number: str
     title: str
     file: str
     read: int
     run: float
+    memory: float
     work: int
     device: str
     requires: tuple[str, ...]
@@ -112,6 +113,7 @@ def _read(path: Path) -> Lesson:
         path.stem,
         about.minutes.read,
         about.minutes.run,
+        about.memory,
         about.minutes.exercises,
         about.device,
         tuple(about.requires),
@@ -127,13 +129,14 @@ def _read(path: Path) -> Lesson:
 def overview(lessons: Mapping[str, Lesson]) -> str:
     """Every lesson with its minutes and what it asks for, as a Markdown table; the last row adds up."""
     rows = [
-        (_link(x), x.read, f"{x.run:g}", x.work, x.device.upper(), ", ".join(x.requires) or "nothing")
+        (_link(x), x.read, x.work, f"{x.run:g}", x.memory, x.device.upper(), ", ".join(x.requires) or "nothing")
         for x in lessons.values()
     ]
     run = sum(x.run for x in lessons.values())
     read, work = (sum(getattr(x, name) for x in lessons.values()) for name in ("read", "work"))
-    rows.append(("**together**", read, f"{run:g}", work, "", f"{(read + work) / 60:.0f} hours of learning"))
-    return _table(("lesson", "read", "run", "exercises", "device", "asks for"), rows)
+    hours = f"{(read + work) / 60:.0f} hours of learning"
+    rows.append(("**together**", read, work, f"{run:g}", "", "", hours))
+    return _table(("lesson", "read", "exercises", "run", "GB", "device", "asks for"), rows)
 
 
 def duration(step: Step, lessons: Mapping[str, Lesson]) -> int:
