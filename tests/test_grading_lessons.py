@@ -139,7 +139,7 @@ def endless(notebook, lesson, course):
 MALICE = """
 import os, socket, urllib.request
 import numpy as np
-attacks = [
+tries = [  # a name that no lesson needs
     lambda: open({secret!r}).read(),
     lambda: open({secret!r}, "a").write("changed"),
     lambda: os.listdir({folder!r}),
@@ -149,9 +149,9 @@ attacks = [
     lambda: os.system("touch {secret}.touched"),
     lambda: np.ones(2**34).sum(),
 ]
-for attack in attacks:
+for attempt in tries:
     try:
-        print("SUCCESS", attack())
+        print("SUCCESS", attempt())
     except Exception as error:
         print(type(error).__name__)
 """
