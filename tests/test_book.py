@@ -15,6 +15,7 @@ import tasks
 from minigrok import regions
 from minigrok.course import plans
 from minigrok.course.editions import _parser
+from minigrok.course.timetable import read_lessons
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book").glob("*.md"))
@@ -81,6 +82,15 @@ def test_titles_in_the_contents_list_are_the_lessons_titles():
 def test_the_first_page_maps_exactly_the_lessons_there_are():
     linked = re.findall(r"\]\(\.\./(lessons/\w+)\.ipynb\)", text_of(ROOT / "book" / "intro.md"))
     assert set(linked) == {name for name in toc() if name.startswith("lessons/")}
+
+
+def test_the_first_page_says_how_long_lessons_take_and_what_they_run_on():
+    text, lessons = text_of(ROOT / "book" / "intro.md"), read_lessons()
+    rows = re.findall(r"(?m)^\| (\d\d) \|.*\| (\d+) \| (\d+) \|$", text)
+    assert rows == [(x.number, str(x.read), str(x.work)) for x in lessons.values()]
+    assert "runs on a laptop's CPU, in a minute or less and with less than 1 GB" in " ".join(text.split())
+    assert {x.device for x in lessons.values()} == {"cpu"}
+    assert all(x.run <= 1 and x.memory < 1 for x in lessons.values())
 
 
 def test_every_picture_on_a_page_says_what_it_shows():

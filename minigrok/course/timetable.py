@@ -129,7 +129,7 @@ def _read(path: Path) -> Lesson:
 def overview(lessons: Mapping[str, Lesson]) -> str:
     """Every lesson with its minutes and what it asks for, as a Markdown table; the last row adds up."""
     rows = [
-        (_link(x), x.read, x.work, f"{x.run:g}", x.memory, x.device.upper(), ", ".join(x.requires) or "nothing")
+        (_link(x), *_times(x), x.memory, x.device.upper(), ", ".join(x.requires) or "nothing")
         for x in lessons.values()
     ]
     run = sum(x.run for x in lessons.values())
@@ -137,6 +137,10 @@ def overview(lessons: Mapping[str, Lesson]) -> str:
     hours = f"{(read + work) / 60:.0f} hours of learning"
     rows.append(("**together**", read, work, f"{run:g}", "", "", hours))
     return _table(("lesson", "read", "exercises", "run", "GB", "device", "asks for"), rows)
+
+
+def _times(lesson: Lesson) -> tuple[int, int, str]:
+    return lesson.read, lesson.work, f"{lesson.run:g}"
 
 
 def duration(step: Step, lessons: Mapping[str, Lesson]) -> int:
