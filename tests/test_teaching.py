@@ -192,8 +192,10 @@ def test_question_13_by_an_attack():
         margin.weight[:], margin.bias[:] = torch.tensor([[3.0, -4], [0, 0]]), torch.tensor([10.0, 0])
     x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0])
     for norm, due in (("l2", 2.0), ("linf", 10 / 7)):
-        far = attacks.adversarial_distance(margin, x, y, norm=norm, bounds=(-5.0, 5.0))
-        assert far.item() == pytest.approx(due, rel=0.02)
+        chance = torch.Generator().manual_seed(0)
+        options = {"bounds": (-5.0, 5.0), "steps": 100, "restarts": 3, "generator": chance}
+        far = attacks.adversarial_distance(margin, x, y, norm=norm, **options).item()
+        assert due < far < 1.01 * due or far == pytest.approx(due)  # an attack comes from outside
 
 
 def test_questions_9_24_and_25_by_theory():
