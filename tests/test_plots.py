@@ -2,12 +2,14 @@
 
 import sys
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.events import EventManager, available_events
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from torch import nn
@@ -324,8 +326,8 @@ def test_figures_keep_their_white_panel():
 
 
 def test_notebooks_show_png_with_two_dots_a_pixel(monkeypatch):
-    formats = []
-    monkeypatch.setattr("IPython.get_ipython", lambda: "a notebook")
+    formats, events = [], EventManager(None, available_events)
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(events=events))
     monkeypatch.setattr("matplotlib_inline.backend_inline.set_matplotlib_formats", formats.append)
     plots.use_style()
     assert formats == ["retina"]
