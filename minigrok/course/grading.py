@@ -22,7 +22,7 @@ import subprocess
 import symtable
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -38,7 +38,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
-from nbgrader.utils import is_grade, is_locked, is_solution, setenv
+from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import Enum, Float, Integer, default
 
 from minigrok.course._kernel import OF_THE_SYSTEM, of_python
@@ -188,7 +188,7 @@ class ExecuteLesson(Execute):
         self.log.info("Running all but %d of %d cells", len(left_out), len(nb.cells))
         self._cell, self._end = -1, monotonic() + self.budget
         self.timeout_func = lambda _: max(1, min(self.timeout, int(self._end - monotonic())))
-        with tempfile.TemporaryDirectory(prefix="minigrok-") as scratch, setenv(**_homes(Path(scratch))):
+        with tempfile.TemporaryDirectory(prefix="minigrok-") as scratch, _setting(_homes(Path(scratch))):
             try:
                 super().preprocess(nb, resources, km)
             except (DeadKernelError, CellTimeoutError) as error:
@@ -210,6 +210,18 @@ class ExecuteLesson(Execute):
         if msg["msg_type"] != "error" and size > self.most_output:
             return None
         return super().output(outs, msg, display_id, cell_index)
+
+
+@contextlib.contextmanager
+def _setting(variables: Mapping[str, str]) -> Iterator[None]:
+    """As nbgrader's own `setenv`, which leaves the variables set after an error, and unset otherwise."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _homes(scratch: Path) -> dict[str, str]:
