@@ -128,11 +128,12 @@ def test_formulas_are_loaded_only_where_there_are_some(deck):
     assert slides._formulas().stat().st_size > 1e6
 
 
-def test_a_lesson_is_run_with_fine_figures(tmp_path):
+def test_a_lesson_is_run_with_fine_figures_and_without_its_controls(tmp_path):
     cell = figure()
     cell.source = "from pathlib import Path\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]);"
+    control = new_code_cell("raise SystemExit('a control was run')", metadata={"tags": ["widget"]})
     here = new_code_cell("print(Path.cwd())")
-    done = slides.execute(new_notebook(cells=[cell, here]), tmp_path)
+    done = slides.execute(new_notebook(cells=[cell, control, here]), tmp_path)
     data = base64.b64decode(done.cells[1].outputs[-1].data["image/png"])
     assert int.from_bytes(data[16:20], "big") > 800  # pixels across: twice the usual
     assert done.cells[2].outputs[0].text.strip() == str(tmp_path.resolve())

@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from minigrok.course import plans
-from minigrok.course.cells import exercises, part, read_lesson
+from minigrok.course.cells import exercises, part, read_lesson, tags
 from minigrok.course.citations import plain, read_references
 from minigrok.course.editions import ROOT, lesson_files
 from minigrok.course.timetable import Plan, Step
@@ -49,9 +49,12 @@ class Slide:
 
 
 def execute(notebook: NotebookNode, folder: str | Path, *, timeout: int = 300) -> NotebookNode:
-    """Run a lesson from its first to its last cell, with figures fine enough for a projector."""
+    """Run a lesson from its first to its last cell, with figures fine enough for a projector.
+
+    Without its controls, which no slide shows: nbclient may wait for their cells although they have ended.
+    """
     fine = new_code_cell("%matplotlib inline\n%config InlineBackend.figure_format = 'retina'")
-    notebook.cells.insert(0, fine)
+    notebook.cells = [fine, *(cell for cell in notebook.cells if "widget" not in tags(cell))]
     client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(folder)}})
     return client.execute()
 
