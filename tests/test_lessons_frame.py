@@ -77,6 +77,12 @@ def test_names_are_unique_over_the_course(notebooks):
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_the_head_says_once_what_running_takes(notebooks):
+    for name, notebook in notebooks.items():
+        text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        assert len(re.findall(r"\d GB of memory on two CPU cores", text)) == 1, name
+
+
 def test_lessons_require_earlier_lessons(notebooks):
     numbers = {notebook.metadata.minigrok.lesson for notebook in notebooks.values()}
     for name, notebook in notebooks.items():

@@ -1,6 +1,6 @@
 """Seconds and memory of every lesson, each run from its first to its last cell in a kernel of its own.
 
-`python bench/bench_lessons.py [NN ...]` prints one row a lesson beside what the lesson's head promises, and
+`python bench/_lessons.py [NN ...]` prints one row a lesson beside what the lesson's head promises, and
 marks a head that promises less than was measured. It needs minigrok's extra `lab`, and a machine with nothing
 else to do. Memory is the kernel's largest resident set; processor seconds are those of the kernel alone.
 """
