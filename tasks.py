@@ -212,7 +212,7 @@ def suites(lessons):
 def test_grading():
     python, start = environment(["test"]), time.time()
     numbers = sorted(path.name[:2] for path in Path("lessons").glob("*.ipynb"))
-    say("grading every lesson for seven students, in two processes: 17 minutes of processor time and some waits.")
+    say("grading every lesson for seven students, in two processes: 17 minutes of processor time.")
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_grading_lessons.py"]
     halves = {"even": numbers[::2], "odd": numbers[1::2]}
     jobs = {half: (pytest, {**os.environ, "MINIGROK_GRADE": " ".join(n)}) for half, n in halves.items()}
