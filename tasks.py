@@ -193,18 +193,20 @@ def test():
 
 
 def suites(lessons):
-    """All tests in parts (name: what pytest is given), in the order in which two processes take them.
+    """All tests in parts (name: what pytest is given), in the order in which `together` takes them.
 
-    The lessons come first, since the book is made of what they show (tests/kept.py), and one part is between
-    them and the book, so that both halves are done by then. The last are short: the two end together.
+    The book is made of what the lessons show (tests/kept.py). So they come first, then two parts that last
+    longer than the lessons' parts differ, then the book. Grading mostly waits for its endless loops.
     """
-    browser = sorted(str(path) for path in Path("tests").glob("test_*_browser.py"))
-    others = sorted(str(path) for path in Path("tests").glob("test_*.py") if str(path) not in browser)
     nbval = ["-p", "tests.kept", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
-    parts = {f"lessons {k}": [*nbval, *lessons[k - 1 :: 2]] for k in (1, 2)}
+    parts = {f"lessons {k}": [*nbval, *lessons[k - 1 :: 3]] for k in (1, 2, 3)}
+    alone = {"grading": "tests/test_grading_lessons.py", "book": "tests/test_book_browser.py"}
+    paths = sorted(path.as_posix() for path in Path("tests").glob("test_*.py"))
+    others = [path for path in paths if path not in alone.values()]
     tests = {f"tests {k}": others[k - 1 :: 4] for k in (1, 2, 3, 4)}
     tests["tests 4"].append("minigrok")  # the examples of its docstrings
-    for name, part in {"tests 1": tests.pop("tests 1"), "browser": browser, **tests}.items():
+    order = {"grading": [alone["grading"]], "tests 1": tests.pop("tests 1"), "book": [alone["book"]], **tests}
+    for name, part in order.items():
         parts[name] = ["-rs", "--durations=5", *part]  # why one was skipped, and what took longest
     return {name: ["-p", "no:cacheprovider", *part] for name, part in parts.items()}
 
@@ -212,16 +214,16 @@ def suites(lessons):
 def test_grading():
     python, start = environment(["test"]), time.time()
     numbers = sorted(path.name[:2] for path in Path("lessons").glob("*.ipynb"))
-    say("grading every lesson for seven students, in two processes: 17 minutes of processor time.")
+    say("grading every lesson for seven students, in three processes: 17 minutes of processor time.")
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_grading_lessons.py"]
-    halves = {"even": numbers[::2], "odd": numbers[1::2]}
-    jobs = {half: (pytest, {**os.environ, "MINIGROK_GRADE": " ".join(n)}) for half, n in halves.items()}
+    thirds = {f"third {k}": " ".join(numbers[k - 1 :: 3]) for k in (1, 2, 3)}
+    jobs = {third: (pytest, {**os.environ, "MINIGROK_GRADE": asked}) for third, asked in thirds.items()}
     conclude(together(jobs), time.time() - start)
 
 
 def together(jobs):
-    """Run the commands (name: command, env) in their order, two at a time; each line says whose it is."""
-    pool = ThreadPoolExecutor(2)
+    """Run the commands (name: command, env) in their order, three at a time; each line says whose it is."""
+    pool = ThreadPoolExecutor(3)  # two cores are never idle then: nearly every part waits at times
     try:
         running = {name: pool.submit(follow, *job, name) for name, job in jobs.items()}
         return {name: job.result() for name, job in running.items()}

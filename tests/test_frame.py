@@ -424,17 +424,18 @@ def test_a_followed_command_gives_its_status_and_last_line(capsys):
     assert "one\n== two ==\n" in capsys.readouterr().out
 
 
-def test_jobs_run_two_at_a_time_and_each_line_says_whose_it_is(tmp_path, capsys):
-    """The first two wait for each other, so they run side by side; the third finds both done."""
-    meet = "{0}.touch()\nwhile not {1}.exists(): pass\nprint('met')\n{2}.touch(); raise SystemExit({3})"
-    a, b, c, d = (f"pathlib.Path({str(tmp_path / name)!r})" for name in "abcd")
-    codes = {
-        "one": meet.format(a, b, c, 0),
-        "two": meet.format(b, a, d, 3),
-        "three": f"print({c}.exists() or {d}.exists())",
-    }
-    jobs = {name: ([sys.executable, "-c", "import pathlib\n" + code], None) for name, code in codes.items()}
-    assert tasks.together(jobs) == {"one": (0, "met"), "two": (3, "met"), "three": (0, "True")}
+def test_jobs_run_three_at_a_time_and_each_line_says_whose_it_is(tmp_path, capsys):
+    """The first three wait for each other, so they run side by side; the last finds one of them done."""
+    here = f"pathlib.Path({str(tmp_path)!r})"
+    meet = (
+        "import pathlib\n({0} / '{1}.begun').touch()\nwhile len(list({0}.glob('*.begun'))) < 3: pass\n"
+        "print('met')\n({0} / '{1}.done').touch(); raise SystemExit({2})"
+    )
+    codes = {name: meet.format(here, name, code) for name, code in [("one", 0), ("two", 3), ("three", 0)]}
+    codes["four"] = f"import pathlib\nprint(any({here}.glob('*.done')))"
+    jobs = {name: ([sys.executable, "-c", code], None) for name, code in codes.items()}
+    results = {"one": (0, "met"), "two": (3, "met"), "three": (0, "met"), "four": (0, "True")}
+    assert tasks.together(jobs) == results
     assert {"one       | met", "two       | met"} < set(capsys.readouterr().out.splitlines())
 
 

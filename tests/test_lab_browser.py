@@ -175,7 +175,7 @@ def test_a_control_and_a_moving_figure_answer_in_lab(lab, visit):  # noqa: F811
     assert visit.outside == []
 
 
-@pytest.mark.parametrize("lesson", ["02"])
+@pytest.mark.parametrize("lesson", ["01"])
 def test_a_lesson_is_worked_in_lab(lab, folder, visit, lesson):  # noqa: F811
     """The untouched workbook runs to its end; only checks complain, and in few words."""
     (path,) = folder.glob(f"{lesson}_*.ipynb")
@@ -187,5 +187,4 @@ def test_a_lesson_is_worked_in_lab(lab, folder, visit, lesson):  # noqa: F811
     for text in failed.values():
         assert len(text.splitlines()) <= 5 and "Traceback" not in text, text
     slide(page)
-    scrub(page)
     assert visit.outside == []

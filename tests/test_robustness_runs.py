@@ -35,7 +35,7 @@ spec.loader.exec_module(script)
 script.PROBED = script.SEARCHED = script.QUERIES = 4  # looking is tested below, in front of more pictures
 script.attacked_hard = lambda *_: {}
 train = script.training.train
-script.training.train = lambda *given, **options: train(*given, **options | {"every": 100})
+script.training.train = lambda *given, **options: train(*given, **options | {"every": 40})
 script.main()
 """
 TINY = ["--width", "1", "--train", "40", "--batch", "20", "--device", "cpu"]
@@ -76,13 +76,13 @@ def wait_for(what, seconds=120):
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_end(house, tmp_path):
-    options = ["--steps", "1000", "--looks", "3"]
+    options = ["--steps", "400", "--looks", "3"]
     process = subprocess.Popen(command(house, *options), stderr=subprocess.DEVNULL)
     wait_for(lambda: any(house.glob("experiments/runs/*/checkpoint.pt")) and last_weights(house)[0])
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     reached, _ = last_weights(house)
-    assert 0 < reached < 1000
+    assert 0 < reached < 400
     assert "wrote" in run(house, *options)
     step, resumed = last_weights(house)
 
@@ -91,7 +91,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_end(house, tmp_path):
     shutil.copy(house / "runner.py", other)
     run(other, *options)
     whole_step, whole = last_weights(other)
-    assert step == whole_step == 1000
+    assert step == whole_step == 400
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     first, second = (
         recordings.load(next(where.glob("lessons/recordings/*.npz"))) for where in (house, other)
