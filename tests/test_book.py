@@ -176,6 +176,16 @@ def test_the_glossary_explains_each_word_once_and_in_order(extension):
     assert all(len(re.findall(rf"(?m)^{re.escape(word)}$", block)) == 1 for word in words)
 
 
+def test_every_word_of_the_glossary_is_said_in_a_lesson_on_a_page_or_in_the_library():
+    block = text_of(ROOT / "book" / "glossary.md").split("{glossary}\n")[1].split("\n```")[0]
+    entries = [re.findall(r"(?m)^\S.*$", entry) for entry in block.split("\n\n")]
+    texts = [text_of(path) for path in LESSONS + PAGES if path.stem != "glossary"]
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "minigrok").rglob("*.py")]
+    said = " ".join(" ".join(texts).lower().split())
+    unsaid = [words for words in entries if not any(word.lower() in said for word in words)]
+    assert not unsaid
+
+
 @pytest.mark.parametrize(
     ("written", "found"),
     [

@@ -127,7 +127,8 @@ def link_back(app, doctree, docname) -> None:
         return
     known = places(app.env)
     for item in doctree.findall(nodes.definition_list_item):
-        words = [child.astext() for child in item.findall(nodes.term)]
+        terms = item.findall(nodes.term)
+        words = [term.astext().replace("’", "'") for term in terms]    # by now Sphinx has turned apostrophes
         where = {doc: anchor for w in words for doc, anchor in known.get(w, []) if doc.startswith(LESSONS)}
         if where:
             links = page_links(app, docname, sorted(where.items()))
