@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 import minigrok
 import tasks
+from minigrok.course import editions
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -106,9 +107,17 @@ def test_citation_has_what_a_reference_needs():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
     assert citation["version"] == minigrok.__version__ == version("minigrok")
-    assert citation["title"] and citation["message"] and citation["date-released"]
+    assert citation["title"] and citation["message"]
+    assert citation["repository-code"] == editions.REPOSITORY
     assert citation["authors"] == [{"name": "the minigrok authors"}]
     assert citation["license"] == PROJECT["license"] == "MIT"
+
+
+def test_citation_and_changelog_tell_one_date():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (date,) = re.findall(rf"(?m)^## {re.escape(minigrok.__version__)} \((.+)\)$", changes)
+    assert str(citation.get("date-released", "not released yet")) == date
 
 
 def test_both_licences_are_there_in_full():
@@ -133,6 +142,13 @@ def test_commands_of_the_readme_exist():
 def test_files_linked_from_the_readme_exist():
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert links and all((ROOT / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "book/how_to_use.md"])
+def test_files_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/.])(?:tests|bench|experiments|lessons|minigrok|book)/[\w./]*\w", text))
+    assert named and not {name for name in named if not (ROOT / name).exists()}
 
 
 def test_readme_example_prints_what_it_says_and_needs_the_core_alone():
