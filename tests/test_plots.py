@@ -270,6 +270,14 @@ def test_log_axes_are_labelled_in_plain_numbers():
     assert "1,000" in [label.get_text() for label in logarithmic.get_xticklabels()]
 
 
+def test_numbers_below_zero_have_a_minus_sign_and_no_hyphen():
+    axes = plots.curves([-20, 0, 20], {"a": [-1.0, 0.0, 1.0]}, ylabel="y", xscale="linear")
+    axes.figure.canvas.draw()
+    for axis in (axes.xaxis, axes.yaxis):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        assert any("\N{MINUS SIGN}" in text for text in labels) and not any("-" in text for text in labels)
+
+
 @pytest.mark.parametrize(("panels", "last"), [(1, 100_000), (3, 100_000), (3, 1_000_000), (3, 100)])
 def test_labels_of_steps_do_not_touch(panels, last):
     steps = np.append(0, np.geomspace(1, last, 13).round())

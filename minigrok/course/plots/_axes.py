@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import Formatter, FuncFormatter, NullLocator
 
 from minigrok.course._palette import FRAME, INK
 
@@ -73,5 +73,5 @@ def _power_of_ten(ax: Axes, value: float, steps: np.ndarray) -> str:
 
 
 def plain(value: float, _position: int = 0) -> str:
-    """1,000 rather than 10³."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,g}"
+    """1,000 rather than 10³, and matplotlib's minus sign rather than a hyphen."""
+    return Formatter.fix_minus(f"{value:,.0f}" if float(value).is_integer() else f"{value:,g}")
