@@ -296,6 +296,17 @@ def cut_on_paper(page) -> list[str]:
     return found
 
 
+def hidden_code(page) -> list[str]:
+    """Code of which a reader at a desk sees no more than the beginning, or which is set too small there."""
+    page.set_viewport_size(DESKTOP)
+    return page.evaluate(
+        """() => [...document.querySelectorAll(".bd-article div:is([class*=highlight-], .cell_input) pre")]
+            .filter((e) => !e.closest(".cell_output") && (e.scrollWidth > e.clientWidth
+                           || parseFloat(getComputedStyle(e).fontSize) < 12.5))
+            .map((e) => "code too wide or too small on a desktop: " + e.textContent.trim().slice(0, 60))"""
+    )
+
+
 def test_every_page_is_whole_quiet_printable_and_open_to_everybody(book, site, visit):  # noqa: F811
     page, trouble = visit("about:blank"), []
     for path in pages(book):
@@ -305,6 +316,7 @@ def test_every_page_is_whole_quiet_printable_and_open_to_everybody(book, site, v
         found = cut_on_paper(page) if path in lessons(book) else []
         page.evaluate("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
         found += [f"{undrawn(page)} formulas are not drawn"] if undrawn(page) else []
+        found += hidden_code(page)
         page.set_viewport_size(PHONE)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         found += [f"{wider} pixels wider than a phone"] if wider > 0 else []
