@@ -210,7 +210,8 @@ def pattern_strips(
     ends = np.cumsum(units)
     for layer, (end, n) in enumerate(zip(ends, units, strict=True)):
         if layer:
-            ax.axvline(end - n - 0.5, color=PALETTE[1], linewidth=2.5)
+            # it reaches beyond the cells, among which it would not stand out in grey
+            ax.axvline(end - n - 0.5, -0.03, 1.06, color=PALETTE[1], linewidth=2.5, clip_on=False)
         ax.text(end - (n + 1) / 2, -0.8, f"layer {layer + 1}", ha="center", va="bottom", color=INK)
     ax.set_yticks(np.arange(len(patterns) + 1) - 0.5, minor=True)
     ax.grid(axis="y", which="minor", color=FRAME, linewidth=0.6)
