@@ -291,6 +291,17 @@ def test_labels_of_steps_do_not_touch(panels, last):
         assert min(gaps) > 0.04 * ax.figure.dpi, "at least the width of half a digit"
 
 
+def test_a_log_axis_that_begins_late_has_room_for_all_its_labels():
+    _, axes = plt.subplots(1, 2, figsize=(6.6, 2.6))
+    for ax in axes:
+        plots.curves([700, 5000, 25_000], {"a": [0, 1, 2]}, ax, ylabel="", xscale="log", legend=False)
+    axes[0].figure.canvas.draw()
+    low, high = axes[0].get_xlim()
+    shown = [label for label in axes[0].get_xticklabels() if low < label.get_position()[0] < high]
+    assert [label.get_text() for label in shown] == ["1,000", "10,000"]
+    assert shown[0].get_window_extent().x1 < shown[1].get_window_extent().x0
+
+
 def test_curves_refuse_what_does_not_fit():
     with pytest.raises(
         ValueError, match=r"curve 'a': expected \(3,\) or \(seeds, 3\), .* got the shape \(2,\)"

@@ -64,7 +64,8 @@ def step_axis(ax: Axes, steps: np.ndarray, xscale: str) -> None:
 
 def _power_of_ten(ax: Axes, value: float, steps: np.ndarray) -> str:
     """The label of a power of ten; "" for every second one, not the last, on axes too narrow for all."""
-    first, last = steps[steps > 0].min(initial=1.0), max(steps.max(), 1.0)
+    first = steps.min() if ax.get_xscale() == "log" else steps[steps > 0].min(initial=1.0)
+    last = max(steps.max(), 1.0)
     inches = ax.bbox.width / ax.figure.dpi / (np.log10(last / first) + 1)  # for a power of ten, step 0 too
     highest = int(np.log10(last))
     label = plain(value)
