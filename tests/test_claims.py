@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import nbformat
-from docutils.nodes import make_id
+from myst_parser.mdit_to_docutils.base import default_slugify as slug
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
 PAGE = (ROOT / "book" / "claims.md").read_text(encoding="utf-8")
-LINKS = re.findall(r"\]\(\.\./lessons/(\w+)\.html#([\w-]+)\)", PAGE)
+LINKS = re.findall(r"\]\(\.\./lessons/(\w+)\.ipynb#([\w-]+)\)", PAGE)
 ROWS = [[cell.strip() for cell in row.split("|")] for row in re.findall(r"(?m)^\|(.+)\|$", PAGE)]
 
 
@@ -23,7 +23,7 @@ def text_of(lesson: Path) -> str:
 
 def test_every_link_leads_to_a_heading_of_a_lesson():
     titles = {path.stem: re.findall(r"(?m)^#+ (.+)$", text_of(path)) for path in LESSONS}
-    known = {(name, make_id(title.replace("*", ""))) for name, some in titles.items() for title in some}
+    known = {(name, slug(title.replace("*", ""))) for name, some in titles.items() for title in some}
     assert PAGE.count("](") == len(LINKS) and set(LINKS) <= known, set(LINKS) - known
 
 
