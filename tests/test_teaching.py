@@ -151,6 +151,16 @@ def test_question_18_folds():
     assert np.allclose(2 * ((2 * h + 1) - 3) / 4 + 1, h)
 
 
+def test_question_20_counts_all_units_and_not_those_that_are_fixed():
+    """The pattern's units are chosen by the images that it was mined from: their number bounds nothing."""
+    odd = 1 / 60
+    fixed = (1 - odd) ** 119
+    broken = 1 - (1 - fixed * odd) ** 60
+    assert round(60 * fixed) == 8 and 8 / 120 < broken < 60 / 120
+    assert f"{100 * broken:.0f} % of new images" in answer(20)
+    assert "60/120 = 1/2" in answer(20) and r"$8/120 \approx 7$ %" in answer(20)
+
+
 def test_question_21_the_triangle():
     for least, most, error in ((-1, 3, 3 / 4), (-0.5, 1.5, 3 / 8)):
         z = np.linspace(least, most, 10_001)
