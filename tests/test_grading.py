@@ -603,7 +603,7 @@ def test_moodle_finds_its_columns(exported, capsys):
     assert by_id["reference"] == ["Ada", "King, Countess", "reference", "ada@example.org", "5"]
     assert by_id["blank"][4] == "0" and by_id["absent"][4] == "-"  # a dash is no mark, to Moodle
     said = capsys.readouterr().out
-    waiting = f"{NAME} of disguised, {NAME} of reference"
+    waiting = f"{NAME} of disguised, reference"
     assert f"wait for a person, and count 0 where none has been: {waiting}\n" in said
     assert "no e-mail address is known of absent, blank, disguised, edited, hard_coded, and Moodle" in said
     # an empty address would be the student of the line before, to some versions of Moodle
@@ -630,7 +630,36 @@ def test_a_plain_table_has_sums(exported):
     rows = {line[0]: dict(zip(head, line, strict=True)) for line in lines}
     assert rows["reference"][NAME] == rows["reference"]["sum"] == "5" and rows["reference"]["of"] == "6"
     assert rows["absent"][NAME] == "" and rows["absent"]["sum"] == "0"
-    assert exported("csv", "--lessons", "8")[0][-2:] == ["sum", "of"]
+
+
+@needs_nbgrader
+def test_marks_of_a_lesson_that_is_not_there_are_refused(course, tmp_path, capsys):
+    from minigrok.course.grading import main
+
+    to = tmp_path / "marks.csv"
+    assert main(["export", "--for", "csv", "--course", str(course), "--to", str(to), "--lessons", "8"]) == 1
+    assert capsys.readouterr().err == "grading: the gradebook has no lesson 08\n" and not to.exists()
+
+
+@needs_nbgrader
+def test_what_could_not_be_marked_does_not_wait_for_a_person(exported, course, capsys):
+    from nbgrader.api import Gradebook
+
+    for student, name, text in (("torn", FILE, '{"cells": ['), ("renamed", "mine.ipynb", "{}")):
+        handed_in = course / "submitted" / student / NAME / name
+        handed_in.parent.mkdir(parents=True)
+        handed_in.write_text(text, encoding="utf-8")
+    marking = [sys.executable, "-m", "nbgrader", "autograde", NAME, "--create"]
+    assert subprocess.run(marking, cwd=course, capture_output=True).returncode == 1
+    lines = {line[0]: line for line in exported("csv")}
+    said = capsys.readouterr().out
+    for student in ("torn", "renamed"):
+        shutil.rmtree(course / "submitted" / student)
+        with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
+            book.remove_student(student)
+        assert lines[student][4] == "0"
+    assert f"where none has been: {NAME} of disguised, reference\n" in said
+    assert f"not marked, 0 points: {NAME} of renamed, torn; `nbgrader autograde LESSON` says why\n" in said
 
 
 @needs_nbgrader
@@ -639,12 +668,13 @@ def test_lateness_is_deducted_but_no_mark_is_negative():
 
     from minigrok.course.grading import marks
 
-    handed_in = Thing(score=2.5, late_submission_penalty=1.25, needs_manual_grade=False)
+    handed_in = Thing(score=2.5, late_submission_penalty=1.25, needs_manual_grade=False, notebooks=[])
     student = Thing(id="a", first_name=None, last_name=None, email=None, lms_user_id=None)
     given = [Thing(name="02_b", max_score=4.0), Thing(name="01_a", max_score=3.0)]
     book = Thing(assignments=given, students=[student], find_submission=lambda lesson, student: handed_in)
-    most, (row,), waiting = marks(book)
-    assert list(most) == ["01_a", "02_b"] and row.points == {"01_a": 1.25, "02_b": 1.25} and not waiting
+    most, (row,), waiting, unmarked = marks(book)
+    assert list(most) == ["01_a", "02_b"] and row.points == {"01_a": 1.25, "02_b": 1.25}
+    assert not waiting and not unmarked
     handed_in.late_submission_penalty = 9.0
     assert marks(book, ["02"])[1][0].points == {"02_b": 0.0}
 

@@ -22,6 +22,7 @@ import subprocess
 import symtable
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ import matplotlib
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import Enum, Float, Integer, default
@@ -381,14 +382,21 @@ class Row:
     points: dict[str, float | None]
 
 
-def marks(book: Gradebook, lessons: Sequence[str] = ()) -> tuple[dict[str, float], list[Row], list[str]]:
-    """Most points by lesson, one row a student, and the open answers that still wait for a person.
+def marks(
+    book: Gradebook, lessons: Sequence[str] = ()
+) -> tuple[dict[str, float], list[Row], dict[str, list[str]], dict[str, list[str]]]:
+    """Most points by lesson, one row a student, and by lesson two lists of students: those of whom an open
+    answer still waits for a person, and those whose submission could not be marked at all.
 
-    `lessons` are numbers ("01", ...), all if empty. Points are after the deduction for lateness, at least 0.
+    `lessons` are numbers (1 or 01), all if empty. Points are after the deduction for lateness, at least 0.
+    Raises ValueError for a lesson of which the gradebook has no assignment.
     """
-    assignments = [given for given in book.assignments if not lessons or given.name[:2] in lessons]
+    numbers = {lesson.split("_")[0].zfill(2) for lesson in lessons}
+    if missing := numbers - {given.name[:2] for given in book.assignments}:
+        raise ValueError(f"the gradebook has no lesson {', '.join(sorted(missing))}")
+    assignments = [given for given in book.assignments if not numbers or given.name[:2] in numbers]
     assignments.sort(key=lambda given: given.name)
-    rows, waiting = [], []
+    rows, waiting, unmarked = [], defaultdict(list), defaultdict(list)
     for student in sorted(book.students, key=lambda student: (student.last_name or "", student.id)):
         points: dict[str, float | None] = {}
         for given in assignments:
@@ -398,10 +406,19 @@ def marks(book: Gradebook, lessons: Sequence[str] = ()) -> tuple[dict[str, float
                 points[given.name] = None
                 continue
             points[given.name] = max(0.0, submission.score - submission.late_submission_penalty)
-            waiting += [f"{given.name} of {student.id}"] if submission.needs_manual_grade else []
+            if _never_marked(submission):
+                unmarked[given.name].append(student.id)
+            elif submission.needs_manual_grade:
+                waiting[given.name].append(student.id)
         known = (student.first_name, student.last_name, student.email, student.lms_user_id)
         rows.append(Row(student.id, *(value or "" for value in known), points))
-    return {given.name: given.max_score for given in assignments}, rows, waiting
+    return {given.name: given.max_score for given in assignments}, rows, waiting, unmarked
+
+
+def _never_marked(submission: SubmittedAssignment) -> bool:
+    """Whether autograding has not come to its end: then nbgrader lists all cells as waiting for a person."""
+    grades = (grade for notebook in submission.notebooks for grade in notebook.grades)
+    return any(grade.auto_score is None for grade in grades if grade.name.endswith("-check"))
 
 
 def moodle(most: dict[str, float], rows: list[Row]) -> list[list[str]]:
@@ -466,20 +483,30 @@ def main(argv: list[str] | None = None) -> int:
         print(f"grading: there is no {database}: give the course's folder with --course", file=sys.stderr)
         return 1
     with Gradebook(f"sqlite:///{database}") as book:
-        most, rows, waiting = marks(book, [lesson.zfill(2) for lesson in options.lessons])
+        try:
+            most, rows, waiting, unmarked = marks(book, options.lessons)
+        except ValueError as error:
+            print(f"grading: {error}", file=sys.stderr)
+            return 1
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(FORMATS[options.platform](most, rows))
     to = options.to or options.course / f"grades_{options.platform}.csv"
     to.write_text(text.getvalue(), encoding="utf-8")
     print(f"wrote {to}: {len(rows)} students, {len(most)} lessons")
     if waiting:
-        print(f"open answers wait for a person, and count 0 where none has been: {', '.join(waiting)}")
+        print(f"open answers wait for a person, and count 0 where none has been: {_of(waiting)}")
+    if unmarked:
+        print(f"not marked, 0 points: {_of(unmarked)}; `nbgrader autograde LESSON` says why")
     if options.platform == "moodle" and (nameless := [row.student for row in rows if not row.email]):
         print(
             f"no e-mail address is known of {', '.join(nameless)}, and Moodle will refuse the file if you "
             "map `Email address`: map `ID number`, or give nbgrader a list of students"
         )
     return 0
+
+
+def _of(students: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{lesson} of {', '.join(students[lesson])}" for lesson in sorted(students))
 
 
 def _say_shared(seed: int, root: Path) -> int:
