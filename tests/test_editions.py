@@ -147,17 +147,21 @@ def test_an_untouched_workbook_runs_to_its_end(root, dest):
         )
 
 
-def test_a_workbook_installs_the_course_on_colab_and_only_there():
-    workbook = editions.workbook_edition(course_fixture.lesson(), NAME)
-    cells = [cell for cell in workbook.cells if cell.cell_type == "code"]
+@pytest.mark.parametrize(
+    "edition", [editions.workbook_edition, lambda lesson, name: editions.release_edition(lesson, 7, name)]
+)
+def test_what_learners_get_installs_the_course_on_colab_and_only_there(edition):
+    cells = [cell for cell in edition(course_fixture.lesson(), NAME).cells if cell.cell_type == "code"]
     assert cells[0].source == editions.COLAB and part(cells[1]) == "setup"
     assert cells[0].metadata.jupyter.source_hidden
     lines = cells[0].source.splitlines()
     assert [line for line in lines[3:] if not line.startswith("    ")] == [
         'if "google.colab" in sys.modules:'
     ]
-    for edition in (editions.book_edition, lambda lesson, name: editions.release_edition(lesson, 7, name)):
-        assert "colab" not in text_of(edition(course_fixture.lesson(), NAME))
+
+
+def test_the_book_installs_nothing():
+    assert "colab" not in text_of(editions.book_edition(course_fixture.lesson(), NAME))
 
 
 # As Colab opens a notebook: in an empty folder, the first cell run twice; pip and the network are not asked.

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import course_fixture
@@ -18,7 +19,7 @@ from course_fixture import DOUBLE, NAME, REFERENCE, SECRET
 from nbformat.v4 import new_code_cell, new_notebook
 
 from minigrok.course import _kernel, editions
-from minigrok.course.cells import BEGIN, CODE_STUB, END, digest, exercises
+from minigrok.course.cells import BEGIN, CODE_STUB, END, digest, exercises, part
 
 HERE = importlib.util.find_spec("nbgrader") is not None
 needs_nbgrader = pytest.mark.skipif(
@@ -149,10 +150,10 @@ def test_the_teachers_folder_is_private_and_the_release_complete(course):
 def test_the_class_seed_stands_where_it_must(course):
     notebook = released(course)
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    assert f"CLASS_SEED = {SEED}  # your class's number" in sources[0]
+    assert sources[0] == editions.COLAB and f"CLASS_SEED = {SEED}  # your class's number" in sources[1]
     assert cell(notebook, "09-secret", "check").source == f"check.secret(secret, seed={SEED})"
     locked = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("locked")]
-    assert notebook.cells[1] in locked and len(locked) == 4  # the setup, what exercises need, and two checks
+    assert notebook.cells[2] in locked and len(locked) == 4  # the setup, what exercises need, and two checks
 
 
 @needs_nbgrader
@@ -201,7 +202,8 @@ def test_the_seed_changes_the_number_that_is_asked_for(tmp_path, monkeypatch):
         notebook = (
             editions.release_edition(course_fixture.lesson(), seed, NAME) if seed else course_fixture.lesson()
         )
-        for source in (notebook.cells[1].source, SECRET, cell(notebook, "09-secret", "check").source):
+        setup = next(cell for cell in notebook.cells if part(cell) == "setup")
+        for source in (setup.source, SECRET, cell(notebook, "09-secret", "check").source):
             exec(source, names)
         numbers[seed] = names["secret"]
     assert PUBLISHED == f"secret = {numbers[0]}" and numbers[SEED] != numbers[0]
@@ -630,6 +632,44 @@ def test_a_plain_table_has_sums(exported):
     rows = {line[0]: dict(zip(head, line, strict=True)) for line in lines}
     assert rows["reference"][NAME] == rows["reference"]["sum"] == "5" and rows["reference"]["of"] == "6"
     assert rows["absent"][NAME] == "" and rows["absent"]["sum"] == "0"
+
+
+@needs_nbgrader
+@pytest.mark.parametrize(
+    ("platform", "names", "students"),
+    [
+        (
+            "MOODLE",
+            [
+                "Ada King_31_assignsubmission_file/mine.ipynb",
+                "Émile_32_assignsubmission_file_/a_1_2_b.ipynb",
+                "van der Waerden_33_assignsubmission_file_09_fixture (2).ipynb",
+                "Ada King_31_assignsubmission_onlinetext/onlinetext.html",
+            ],
+            ["Ada King", "van der Waerden", "Émile"],
+        ),
+        (
+            "CANVAS",
+            ["kingada_815_70001_mine.ipynb", "waerden_LATE_816_70002_09_fixture-1.ipynb"],
+            ["815", "816"],
+        ),
+    ],
+    ids=["moodle", "canvas"],
+)
+def test_the_zip_of_a_platform_is_sorted_by_student(course, tmp_path, platform, names, students):
+    """Names as the code of both platforms makes them; what students called their file is of no account."""
+    config = (course / "nbgrader_config.py").read_text(encoding="utf-8")
+    chosen = config.replace("named_regexp = MOODLE", f"named_regexp = {platform}")
+    (tmp_path / "nbgrader_config.py").write_text(chosen, encoding="utf-8")
+    shutil.copytree(course / "release", tmp_path / "release")
+    archive = tmp_path / "downloaded" / NAME / "archive"
+    archive.mkdir(parents=True)
+    with zipfile.ZipFile(archive / "course-lesson.zip", "w") as packed:
+        for name in names:
+            packed.writestr(name, "{}")
+    nbgrader(tmp_path, "zip_collect", NAME)
+    came = [path.relative_to(tmp_path / "submitted") for path in tmp_path.glob("submitted/*/*/*")]
+    assert sorted(came) == [Path(student, NAME, FILE) for student in students]
 
 
 @needs_nbgrader

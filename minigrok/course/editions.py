@@ -63,7 +63,7 @@ WORKBOOKS = "_workbook"  # folder of the book's source tree from which pages han
 LISTING = ".minigrok-book.json"  # what the last run has written of the book; not the workbook's manifest
 REPOSITORY = "https://github.com/minigrok/minigrok"
 
-# Above the setup of a workbook: the library, and the files beside the lesson, for a notebook opened alone.
+# Above the setup of what learners get: the library and the files beside the lesson, for a notebook alone.
 COLAB = f"""\
 # @title On Colab: install the course (anywhere else this cell does nothing)
 import sys
@@ -136,7 +136,7 @@ def release_edition(notebook: NotebookNode, class_seed: int, name: str = "lesson
     The cells that exercises need are locked too. The rest of the story carries the digest of its source:
     where a learner has left it as it was, `minigrok.course.grading` need not run it.
     """
-    edition = _copy(notebook)
+    edition = _with_colab(_copy(notebook))  # students may have no other computer
     for index, cell in enumerate(edition.cells):
         if cell.cell_type != "code":
             continue
@@ -375,7 +375,7 @@ NBGRADER_CONFIG = f"""\
 # nbgrader, without a server. Written by `python -m minigrok.course.editions release`; yours to change.
 #
 #   hand out      release/LESSON/            (nothing else: source/ holds the solutions)
-#   collect       submitted/STUDENT/LESSON/LESSON.ipynb
+#   collect       submitted/STUDENT/LESSON/LESSON.ipynb; from a platform's zip by `zip_collect`, see below
 #   mark          python -m nbgrader autograde LESSON --create
 #   open answers  `jupyter lab` in this folder, menu Nbgrader, Formgrader; references/ has what is expected
 #   give back     python -m nbgrader generate_feedback LESSON    into feedback/STUDENT/LESSON/
@@ -417,6 +417,13 @@ c.LessonKernelManager.memory = 4.0  # GiB
 c.LessonKernelManager.cpu = 300  # seconds of processor time for one submission
 c.LessonKernelManager.sandbox = "auto"  # "bubblewrap" or "network" to insist on one, "none" for limits alone
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same marks on every machine, and no quarrel over cores
+
+# `python -m nbgrader zip_collect LESSON` sorts the zip in downloaded/LESSON/archive/. STUDENT is then the
+# full name as Moodle writes it, or Canvas's number of the student. The name of the file is no matter.
+_FOLDER = r".*[/\\\\](?P<file_id>[^/\\\\]+)[/\\\\]extracted[/\\\\](?:.*[/\\\\])?"
+MOODLE = _FOLDER + r"(?P<student_id>[^/\\\\]+)_\\d+_assignsubmission_file"
+CANVAS = _FOLDER + r"[^/\\\\]*?_(?P<student_id>\\d+)_\\d+_"
+c.FileNameCollectorPlugin.named_regexp = MOODLE  # or CANVAS
 """
 
 
