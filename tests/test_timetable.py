@@ -68,9 +68,10 @@ def test_an_agenda_runs_without_gaps_from_nought_to_the_end(name, table):
     assert clock == PLANS[name].minutes
 
 
-def test_half_a_day_is_two_modules_a_break_and_two_exercises():
+def test_half_a_day_is_two_modules_two_breaks_and_two_exercises():
     _, _, *rows = cells(timetable.blocks(plans.HALF_DAY, LESSONS))
-    assert "A break." in [what for _, _, what in rows]
+    breaks = [(start, what) for start, _, what in rows if "break" in what]
+    assert breaks == [("1:30", "A break."), ("3:10", "A second break.")]
     assert [what[:3] for _, _, what in rows if what.startswith("[")] == [
         f"[{n}" for n in "01 02 03 04 05 07 02 04".split()
     ]
@@ -101,6 +102,8 @@ def test_the_sessions_of_six_weeks_have_90_minutes_each():
     _, _, *rows, last = cells(timetable.six_weeks(plans.SIX_WEEKS, LESSONS))
     for row, week in zip(rows, plans.SIX_WEEKS, strict=True):
         group = int(re.search(r"(\d+) min", row[4])[1])
+        name = re.search(r"#exercise-([\w-]+)", row[4])[1]
+        assert LESSONS[name[:2]].cards[name].open, "groups talk, and need no computer"
         assert int(row[3]) + group + int(row[5]) == 90
         assert int(row[2]) == sum(LESSONS[number].read for number in week)
         assert group + int(row[6]) == sum(LESSONS[number].work for number in week)

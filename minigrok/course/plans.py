@@ -233,8 +233,9 @@ HALF_DAY = Plan(
     240,
     (
         *GEOMETRY.steps,
-        Step("", "A break.", 20),
+        Step("", "A break.", 10),
         *GROKKING.steps,
+        Step("", "A second break.", 10),
         Step("02", "In groups: a descent too good to be true.", exercise="02-confound"),
         Step("04", "At the computer: the network from the board, written down.", exercise="04-by-hand"),
     ),

@@ -192,12 +192,15 @@ def homework(plan: Plan, lessons: Mapping[str, Lesson]) -> str:
 
 
 def six_weeks(weeks: Sequence[Sequence[str]], lessons: Mapping[str, Lesson]) -> str:
-    """A session of 90 minutes a week: what is read before it, discussed in it, and done after it."""
+    """A session of 90 minutes a week: what is read before it, discussed in it, and done after it.
+
+    Groups take the week's last "Find the confound" that needs no computer.
+    """
     rows = []
     for week, numbers in enumerate(weeks, start=1):
         held = [lessons[number] for number in numbers]
-        talk = [(name, card) for x in held for name, card in x.cards.items() if name.endswith("-confound")]
-        name, card = talk[-1]
+        cards = [entry for x in held for entry in x.cards.items()]
+        name, card = [(n, card) for n, card in cards if n.endswith("-confound") and card.open][-1]
         story = 90 - 10 - card.minutes  # ten minutes for questions from last week's homework
         after = sum(x.work for x in held) - card.minutes
         titles = ", ".join(_link(x) for x in held)
