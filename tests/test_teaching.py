@@ -183,6 +183,15 @@ def test_questions_23_to_25():
 # --- and by the library ------------------------------------------------------------------------------------
 
 
+def test_question_24_by_simulation():
+    rng, spread = np.random.default_rng(0), np.sqrt(np.array([1.0] + 99 * [0.01]))
+    learnt = [
+        np.linalg.pinv(rng.standard_normal((20, 100)) * spread) @ rng.standard_normal(20) for _ in range(1000)
+    ]
+    carried = ((np.array(learnt) * spread) ** 2).sum(1).mean()
+    assert f"carry {carried:.1f} of the noise's variance" in answer(24)
+
+
 def layers(weight, bias):
     first, last = nn.Linear(2, len(weight)), nn.Linear(len(weight), 1)
     with torch.no_grad():
