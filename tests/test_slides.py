@@ -200,6 +200,17 @@ def test_a_tall_player_and_a_tall_figure_fit_the_window(visit, path, height):  #
         assert page.evaluate("document.documentElement.scrollHeight - innerHeight") <= 0, title
 
 
+def test_a_figure_as_wide_as_the_window_leaves_room_for_a_long_caption(visit, path):  # noqa: F811
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("<figcaption>", '<figcaption style="min-height: 150px">'), encoding="utf-8")
+    page = visit(f"{path.as_uri()}#4")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.add_style_tag(content="figure img { width: 3000px; height: auto; aspect-ratio: 5 / 2 }")
+    page.evaluate("fit()")
+    assert shown(page) == "The dot" and page.locator("figure img").bounding_box()["height"] > 300
+    assert page.evaluate("document.documentElement.scrollHeight - innerHeight") <= 0
+
+
 def test_without_scripts_all_slides_stand_below_each_other(visit, path, deck):  # noqa: F811
     page = visit(path.as_uri(), java_script_enabled=False)
     assert page.locator("main > section:visible").count() == len(deck)
