@@ -66,12 +66,28 @@ def both_sides(model, x):
         mean += sum(part.square().sum() for part in rest) / len(x)
     return left.item(), (model[0].weight.square().sum() / x.norm(dim=1).min() ** 2 * mean).item()
 """, r"you took that in its bias as well"),
+        ("mean of the outputs", """
+def both_sides(model, x):
+    x = x.clone().requires_grad_()
+    by_x, by_weight = torch.autograd.grad(model(x).mean(), [x, model[0].weight])
+    return by_x.square().sum(1).mean(), by_weight.square().sum()
+""", r"differentiated the mean of the outputs"),
+        ("sum of the outputs", """
+def both_sides(model, x):
+    x = x.clone().requires_grad_()
+    by_x, by_weight = torch.autograd.grad(model(x).sum(), [x, model[0].weight])
+    right = model[0].weight.square().sum() / x.norm(dim=1).min() ** 2 * by_weight.square().sum() / len(x)
+    return by_x.square().sum(1).mean().item(), right.item()
+""", r"differentiated the sum of the outputs"),
+        ("length of all", _sides("right = W.square().sum() / x.norm()**2 * mean"), r"that of the whole x"),
+        ("smallest entry", _sides("right = W.square().sum() / (x**2).min() * mean"), r"smallest entry of x"),
         ("one number", "def both_sides(model, x):\n    return 1.0", r"should return two numbers"),
     ],
     "09-schedule": [
         ("the share left", "def schedule_end(first, last):\n    return last / first",
          r"the share of the noise that is left"),
         ("the fall", "def schedule_end(first, last):\n    return first - last", r"how far sigma falls"),
+        ("upside down", "def schedule_end(first, last):\n    return 1 - first / last", r"upside down"),
         ("negative", "def schedule_end(first, last):\n    return 1 - last / first",
          r"an accuracy is not negative"),
     ],
@@ -84,6 +100,8 @@ def both_sides(model, x):
         ("labels of others", "def symmetrised(x, y):\n    alone = data.without_mirror(x)\n"
          "    return torch.cat([x, x[alone].flip(1)]), torch.cat([y, y[: alone.sum()].flip(0)])",
          r"has a wrong label"),
+        ("pairs alone", "def symmetrised(x, y):\n    return torch.unique(torch.cat([x, x.flip(1)]), dim=0)",
+         r"pairs and labels, got Tensor"),
         ("labels forgotten", "def symmetrised(x, y):\n    alone = data.without_mirror(x)\n"
          "    return torch.cat([x, x[alone].flip(1)]), y", r"the labels` should have shape"),
     ],
@@ -97,6 +115,9 @@ def both_sides(model, x):
         ("the test as published", _share("known"), r"the abelian test on training pairs"),
         ("mirror hidden", _share("known & ~known.T"), r"one of the two orders was trained"),
         ("disagreement", _share("~known & ~known.T & off").replace("==", "!="), r"the share that disagrees"),
+        ("a number of pairs", _share("~known & ~known.T & off").replace(".double().mean()", ".sum()"),
+         r"that is how many pairs agree"),
+        ("both trained", _share("known & known.T & off"), r"trained in both orders"),
         ("rounded to a percent", _share("~known & ~known.T & off") + "agreement = round(agreement, 2)",
          r"`agreement` is not right"),
     ],
@@ -111,6 +132,11 @@ def both_sides(model, x):
          "    z = torch.nn.functional.normalize(features, dim=0).T\n"
          "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
          r"one row for each sample"),
+        ("entry by entry", "def entropy(features):\n    z = features / features.norm(dim=1, keepdim=True)\n"
+         "    R = z @ z.T / len(z)\n    return -(R * R.abs().log()).trace()", r"use the eigenvalues"),
+        ("columns", "def entropy(features):\n    z = features / features.norm(dim=0)\n"
+         "    v = torch.linalg.eigvalsh(z @ z.T / len(z)).clamp(min=0)\n    return -torch.xlogy(v, v).sum()",
+         r"you scaled the columns"),
         ("not divided by n", "def entropy(features):\n    z = features / features.norm(dim=1, keepdim=True)\n"
          "    v = torch.linalg.eigvalsh(z @ z.T).clamp(min=1e-12)\n    return -(v * v.log()).sum()",
          r"R is to be divided by n"),
@@ -131,6 +157,14 @@ def both_sides(model, x):
          "    same = answers[answers] == answers[:, answers]\n"
          "    hidden = ~trained[:, :, None] & ~trained[None]\n    return same[hidden].double().mean()",
          r"the two outer steps may be trained"),
+        ("outer steps only", "def associativity(answers, trained):\n"
+         "    same = answers[answers] == answers[:, answers]\n"
+         "    used = trained[answers] | trained[:, answers]\n    return same[~used].double().mean()",
+         r"the two inner steps may be trained"),
+        ("only where all four are trained", "def associativity(answers, trained):\n"
+         "    same = answers[answers] == answers[:, answers]\n"
+         "    used = trained[:, :, None] & trained[None] & trained[answers] & trained[:, answers]\n"
+         "    return same[~used].double().mean()", r"one trained pair of the four"),
         ("divided by all", "def associativity(answers, trained):\n"
          "    same = answers[answers] == answers[:, answers]\n"
          "    used = trained[:, :, None] | trained[None] | trained[answers] | trained[:, answers]\n"

@@ -74,6 +74,12 @@ WRONG = {
         ("no room for rounding", _TOGETHER.format(
             rest="far = (found - x).abs().amax(2) > eps\n"
                  "    return (clean & (stands | far).all(0)).double().mean()"), r"allow 1e-6 more"),
+        ("an attack as a whole", _TOGETHER.format(
+            rest="stands = stands[inside.all(1)]\n"
+                 "    return (clean & stands.all(0)).double().mean()"), r"look at each image by itself"),
+        ("of those right at x", _TOGETHER.format(
+            rest="return ((clean & (stands | ~inside).all(0)).sum() / clean.sum()).item()"),
+         r"right at x: divide by all"),
         ("no absolute value", _TOGETHER.format(
             rest="far = (found - x).amax(2) > eps + 1e-6\n"
                  "    return (clean & (stands | far).all(0)).double().mean()"), r"too dark"),

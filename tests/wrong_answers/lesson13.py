@@ -70,7 +70,17 @@ WRONG = {
         (
             "the offset is forgotten",
             _room(result="found.x, -found.fun"),
-            r"`the lead at the top` is not right",
+            r"an offset, which is missing",
+        ),
+        (
+            "the offset turned round as well",
+            _room(result="found.x, -(found.fun + offset)"),
+            r"the offset has the wrong sign",
+        ),
+        (
+            "the sign of linprog's value",
+            _room(result="found.x, found.fun + offset"),
+            r"turn the sign of what `linprog` returns",
         ),
         ("no ReLU", _room(after="A, c"), r"is not right|left the room"),
         ("one thing", _room(result="found.x"), r"expected two things"),

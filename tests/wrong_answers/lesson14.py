@@ -52,7 +52,17 @@ WRONG = {
          r"crosses the middle from above"),
         ("from the start", _TURN.format(**_RIGHT | {"first": "1"}), r"before the end of the plateau"),
         ("the last value", _TURN.format(**_RIGHT | {"end": "values[-1]"}), r"median of the last three"),
-        ("the mean", _TURN.format(**_RIGHT | {"early": "values[inside].mean()"}), r"not the mean"),
+        ("the mean", _TURN.format(**_RIGHT | {"early": "values[inside].mean()"}), r"the plateau, not the mean"),
+        ("the mean at the end", _TURN.format(**_RIGHT | {"end": "values[-3:].mean()"}),
+         r"last three looks, not the mean"),
+        ("places", _TURN.format(**_RIGHT | {"result": "k - 1, k"}), r"places of the two looks"),
+        ("never and never", _TURN.format(**_RIGHT).replace("float(steps[-1]), np.inf", "np.inf, np.inf"),
+         r"indeed no turn; then the first number is the last step"),
+        ("no number", _TURN.format(**_RIGHT).replace("float(steps[-1]), np.inf", "float(steps[-1]), None"),
+         r"return two steps, \(after, by\); you return \(640"),
+        ("half of the end value", _TURN.format(
+            **_RIGHT | {"over": "(values[first:] - end / 2) * np.sign(end - early) >= 0"}),
+         r"the middle between early and end value is"),
         ("one look of the plateau", _TURN.format(**_RIGHT | {"early": "values[inside][0]"}),
          r"not one look of it"),
         ("no threshold", _TURN.format(**_RIGHT | {"small": "False"}), r"smaller than `least` is no turn"),
@@ -82,6 +92,12 @@ WRONG = {
         ("touching", _SURELY.format(
             first=_KEEP, before="turned[1] < reference[0]", after="turned[0] > reference[1]"),
          r"only touch do not overlap"),
+        ("touching before", _SURELY.format(
+            first=_KEEP, before="turned[1] < reference[0]", after="turned[0] >= reference[1]"),
+         r"is surely before it"),
+        ("starts", _SURELY.format(
+            first=_KEEP, before="turned[0] < reference[0]", after="turned[0] > reference[0]"),
+         r"compared the starts"),
         ("the other way round", _SURELY.format(
             first=_KEEP, before="turned[0] >= reference[1]", after="turned[1] <= reference[0]"),
          r"other way round"),

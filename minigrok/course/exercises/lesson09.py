@@ -21,7 +21,9 @@ def both_sides(function: Callable) -> None:
         x = torch.randn(12, widths[0], generator=_seeded(10 + seed), dtype=torch.float64)
         got = call(function, model, x)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
-            raise ExerciseError(f"`both_sides` should return two numbers, left and right, got {got!r:.60}")
+            raise ExerciseError(
+                f"`both_sides` should return two numbers, left and right, got {type(got).__name__}"
+            )
         left, right = (expect_number(value, name) for value, name in zip(got, ("left", "right"), strict=True))
         by_x, by_weight, w, lengths = _parts(model, x)
         flat = by_weight.reshape(len(x), -1)
@@ -37,6 +39,8 @@ def both_sides(function: Callable) -> None:
                     np.linalg.norm(by_x, axis=1)
                 ),
                 "that is the sum over the samples: take the mean": np.sum(by_x**2),
+                "you differentiated the mean of the outputs: take one output after the other": np.sum(by_x**2)
+                / len(x) ** 3,
                 "that is the right side: return left, then right": np.sum(w**2)
                 / lengths.min() ** 2
                 * np.mean(np.sum(by_weight**2, (1, 2))),
@@ -53,6 +57,18 @@ def both_sides(function: Callable) -> None:
                 "you averaged the gradients before you squared": norm
                 / lengths.min() ** 2
                 * np.sum(flat.mean(0) ** 2),
+                "you differentiated the sum of the outputs: take one output after the other": norm
+                / lengths.min() ** 2
+                * np.sum(flat.sum(0) ** 2)
+                / len(x),
+                "that is the sum over the samples: take the mean": norm / lengths.min() ** 2 * mean * len(x),
+                "divide by the squared length, do not multiply": norm * lengths.min() ** 2 * mean,
+                "the length of the shortest input, one row of x: you took that of the whole x": norm
+                / np.sum(lengths**2)
+                * mean,
+                "the length of the shortest input: you took the smallest entry of x": norm
+                / x.abs().min().item() ** 2
+                * mean,
                 "that is the largest singular value of W1: the lemma has the Frobenius norm": np.linalg.norm(
                     w, 2
                 )
@@ -112,6 +128,9 @@ def schedule_end(function: Callable) -> None:
         mistakes = {
             "that is the share of the noise that is left: which accuracy belongs to it?": last / first,
             "that is how far sigma falls, not the accuracy at which it stops": first - last,
+            "the fraction is upside down": 1 - first / last,
+            "the sign is wrong": last / first - 1,
+            "that is in percent: an accuracy lies between 0 and 1": 100 * (1 - last / first),
         }
         expect_close(got, 1 - last / first, "the accuracy", mistakes=mistakes)
     got = expect_number(call(function, 0.2, 0.4), "the accuracy")
@@ -129,7 +148,9 @@ def symmetrised(function: Callable) -> None:
         y = (3 * x[:, 0] * x[:, 1] + x.sum(1) ** 2 + 5) % p  # symmetric, and no sum
         got = call(function, x, y)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
-            raise ExerciseError(f"`symmetrised` should return pairs and labels, got {got!r:.60}")
+            raise ExerciseError(
+                f"`symmetrised` should return two things, pairs and labels, got {type(got).__name__}"
+            )
         pairs = expect_array(got[0], (None, 2), "the pairs")
         labels = expect_array(got[1], (len(pairs),), "the labels")
         label = {(a, b): c for (a, b), c in zip(x.tolist(), y.tolist(), strict=True)}
@@ -191,6 +212,12 @@ def agreement(answer: float, *, seed: int = 0) -> None:
         ),
         "that is over the whole table": share(torch.ones_like(trained)),
         "that is the share that disagrees": 1 - right,
+        "those pairs were trained in both orders": share(trained & trained.T & off),
+        "that is in percent: a share lies between 0 and 1": 100 * right,
+        "that is how many pairs agree: divide by the number of pairs that count": (
+            (same & ~trained & ~trained.T & off).sum().item()
+        ),
+        "you counted the pairs that agree once, and all pairs in both orders": right / 2,
     }
     expect_close(expect_number(answer, "agreement"), right, "agreement", atol=5e-4, mistakes=mistakes)
     passed("only pairs that were trained in neither order")
@@ -206,6 +233,12 @@ def entropy(function: Callable) -> None:
         right = _entropy(unit @ unit.T / n)
         mistakes = {
             "that is in bits: take the natural logarithm": right / np.log(2),
+            "that is log n: the logarithm of a matrix is not that of its entries, use the eigenvalues": (
+                np.log(n)
+            ),
+            "you scaled the columns to length 1: scale each row": _entropy(
+                torch.nn.functional.normalize(z, dim=0) @ torch.nn.functional.normalize(z, dim=0).T / n
+            ),
             "every row should have length 1 by itself": _entropy(raw @ raw.T),
             "the Gram matrix has one row for each sample, z z^T: yours has one for each feature": _entropy(
                 torch.nn.functional.normalize(z, dim=0).T @ torch.nn.functional.normalize(z, dim=0) / d
@@ -233,11 +266,20 @@ def associativity(function: Callable) -> None:
         answers = torch.where(wrong, torch.randint(p, (p, p), generator=generator), answers)
         trained = torch.rand(p, p, generator=generator) < 0.3
         got = expect_number(call(function, answers, trained), "the share")
-        equal, hidden, outer = _triples(answers.tolist(), trained.tolist())
-        swapped, _, _ = _triples(answers.T.tolist(), trained.T.tolist())
+        equal, used = _triples(answers.tolist(), trained.tolist())
+        swapped, _ = _triples(answers.T.tolist(), trained.T.tolist())
+        hidden = ~used.any(axis=1)
         mistakes = {
             "that is over all triples: leave out those that use a trained pair": equal.mean(),
-            "the two outer steps may be trained pairs too: (f(a,b), c) and (a, f(b,c))": equal[~outer].mean(),
+            "the two outer steps may be trained pairs too: (f(a,b), c) and (a, f(b,c))": (
+                equal[~used[:, :2].any(axis=1)].mean()
+            ),
+            "the two inner steps may be trained pairs too: (a, b) and (b, c)": (
+                equal[~used[:, 2:].any(axis=1)].mean()
+            ),
+            "one trained pair of the four is enough to leave a triple out": (
+                equal[~used.all(axis=1)].mean()
+            ),
             "that is the share of triples that use no trained pair": hidden.mean(),
             "equal *and* hidden, divided by all triples: divide by the hidden ones": (equal & hidden).mean(),
             "a and b are exchanged somewhere: f(a, b) stands in row a and column b": swapped.mean(),
@@ -246,13 +288,11 @@ def associativity(function: Callable) -> None:
     passed("brackets moved, memory left out")
 
 
-def _triples(answers: list, trained: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For all triples: are both sides equal, is no step trained, is one of the two inner steps trained."""
-    rows = []
+def _triples(answers: list, trained: list) -> tuple[np.ndarray, np.ndarray]:
+    """For all triples: are both sides equal, and which of the four pairs, inner and outer, are trained."""
+    equal, used = [], []
     for a, b, c in np.ndindex(*[len(answers)] * 3):
         ab, bc = answers[a][b], answers[b][c]
-        inner = trained[a][b] or trained[b][c]
-        outer = trained[ab][c] or trained[a][bc]
-        rows.append((answers[ab][c] == answers[a][bc], not inner and not outer, inner))
-    equal, hidden, inner = np.array(rows, dtype=bool).T
-    return equal, hidden, inner
+        equal.append(answers[ab][c] == answers[a][bc])
+        used.append((trained[a][b], trained[b][c], trained[ab][c], trained[a][bc]))
+    return np.array(equal), np.array(used)

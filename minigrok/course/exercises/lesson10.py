@@ -83,6 +83,10 @@ def all_together(function: Callable) -> None:
             "you left out the images inside the ball: those outside do not count": clean
             & (stands | inside).all(0),
             "that is how many they are: divide by the number of images": 80 * due,
+            "you divided by the images that are right at x: divide by all": due * 80 / clean.sum(),
+            "you dropped an attack that leaves the ball at *some* image: look at each image by itself": (
+                clean & (stands | ~inside.all(1, keepdim=True)).all(0)
+            ),
         }
         mistakes |= {text: clean & (stands | (d > eps + 1e-6)).all(0) for text, d in near.items()}
         mistakes = {text: torch.as_tensor(value).double().mean() for text, value in mistakes.items()}
@@ -96,7 +100,8 @@ def _found(seed: int) -> tuple[nn.Module, Tensor, Tensor, Tensor, float]:
     model, eps = models.mlp([6, 20, 4], scale=3.0, generator=_seeded(seed)).double(), 0.2
     x = torch.rand(80, 6, generator=_seeded(100 + seed), dtype=torch.float64)
     signs = torch.randint(-1, 2, (3, 80, 6), generator=_seeded(200 + seed))  # 0 leaves a pixel as it is
-    sizes = torch.tensor([0.2, 0.1, 0.8], dtype=torch.float64)[:, None, None]  # the third one cheats
+    sizes = torch.tensor([0.2, 0.1, 0.8], dtype=torch.float64)[:, None, None].repeat(1, 80, 1)
+    sizes[2, 40:] = 0.15  # the third one cheats, but not at all images
     found, y = x + sizes * signs, model(x).argmax(1)
     found[:, 60:] = found[0, 60:]  # some are answered wrongly at x and rightly beside it
     y[60:] = model(found[0, 60:]).argmax(1)
@@ -149,6 +154,7 @@ def _counts(model: nn.Sequential, a: Tensor, b: Tensor, n: int) -> tuple[int, di
         "you counted the steps in which something changes: count every unit that does": hidden.any(1).sum(),
         "you counted the units that change: count how often each does": hidden.any(0).sum(),
         "you compared the two ends only": ends.sum(),
+        "you counted each change twice": 2 * hidden.sum(),
         "that is the first layer alone": found[0].sum(),
         "there should be n + 1 points, with both ends among them": short,
         "there should be n + 1 points, and a is the first of them": late,

@@ -22,6 +22,10 @@ def levels(function: Callable) -> None:
         mistakes = {
             "that is the share of the whole way: how many steps are 255ths of it?": eps / (high - low),
             "you did not use `low` and `high`: the way is not 1 long": 255 * eps,
+            "the way from `low` to `high` is `high - low` long, not the sum of their sizes": 255
+            * eps
+            / (abs(low) + abs(high)),
+            "that is upside down: how many steps fit into eps?": step / eps,
             "divide by the length of the way, do not multiply": 255 * eps * (high - low),
             "the way goes from `low`, not from 0, to `high`": 255 * eps / high,
             "that is where a pixel of the value eps stands, not how far eps goes": (eps - low) / step,
@@ -45,7 +49,7 @@ def fold(function: Callable) -> None:
         weight = torch.randn(shape, generator=_seeded(20 + seed), dtype=torch.float64)
         got = call(function, weight, *parts)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
-            raise ExerciseError(f"`fold` should return two tensors, weight and bias, got {got!r:.60}")
+            raise ExerciseError(f"`fold` should return two tensors, weight and bias, got {type(got).__name__}")
         new_weight = torch.as_tensor(expect_array(got[0], shape, "the weight"))
         new_bias = torch.as_tensor(expect_array(got[1], shape[:1], "the bias"))
         x = torch.randn(6, *(shape[1:2] if len(shape) == 2 else (shape[1], 5, 5)), generator=_seeded(seed))
@@ -125,6 +129,8 @@ def _bias_mistakes(
     return {
         "the old bias is missing: it goes through the norm too": beta - scale * mean,
         "beta is missing": scale * (bias - mean),
+        "gamma is missing: it stretches the bias and the mean too": beta + (bias - mean) / (var + eps).sqrt(),
+        "the mean is taken away, not added": beta + scale * (bias + mean),
         "the mean is missing": beta + scale * bias,
         "the mean is taken away before the stretching, so it is stretched too": beta + scale * bias - mean,
         "the old bias goes through the norm: it is stretched too": beta + bias - scale * mean,
@@ -160,6 +166,8 @@ def mean_squared_distance(function: Callable) -> None:
             "that is the sum over the inputs: take the mean": n * right,
             "divide each unit by the length of its own w, not of the whole matrix": z.square().mean(0)
             / weight.square().sum(),
+            "the bias is added to w . h, not taken away": (z - 2 * bias).square().mean(0)
+            / weight.square().sum(1),
             "the bias is missing": (z - bias).square().mean(0) / weight.square().sum(1),
             "that is the variance of z only, as if the hyperplane went through the mean": z.var(
                 0, unbiased=False
@@ -217,6 +225,8 @@ def _gains(clean: np.ndarray, robust: np.ndarray) -> tuple[float, dict[str, floa
         "you compare the largest value, not the last one": robust.max() - robust[first],
         "the sign is wrong: a rise is a gain": robust[first] - robust[-1],
         "that is the gain in clean accuracy": clean[-1] - clean[first],
+        "that is a ratio: take the difference": robust[-1] / robust[first],
+        "that is in percent: a gain of shares lies between -1 and 1": 100 * (robust[-1] - robust[first]),
         "that is the robust accuracy at the end: take away what was there before": robust[-1],
         "that is the place of the look, not what was gained since": first,
     }

@@ -31,13 +31,16 @@ def room_top(function: Callable) -> None:
         for room in largest.tolist():
             x, corners = cut.interior_points[room], cut.polygons()[room]
             point, value = _point_and_value(call(function, net, x, 0, 2, low, high), 2)
-            leads = _lead(net, corners, 0, 2)
+            leads, offset = _lead(net, corners, 0, 2), cut.offsets[room, 2] - cut.offsets[room, 0]
             mistakes = {
                 "that is the lowest point of the room: `linprog` minimises": leads.min(),
                 "that is the value with its sign turned round": -leads.max(),
                 "that is the lead of the label over the rival: mind the order": -leads.min(),
                 "that is the lead at x itself": _lead(net, x, 0, 2)[0],
                 "that is the highest point of the whole box: the walls are missing": everywhere,
+                "the lead is slope times x and an offset, which is missing": leads.max() - offset,
+                "the offset has the wrong sign: it is to be added, once": leads.max() - 2 * offset,
+                "turn the sign of what `linprog` returns, then add the offset": 2 * offset - leads.max(),
             }
             _inside(net, x, point, low, high)
             expect_close(value, leads.max(), "the lead at the top", atol=1e-5, mistakes=mistakes)
@@ -47,7 +50,7 @@ def room_top(function: Callable) -> None:
 
 
 def _point_and_value(answer: object, d: int) -> tuple[np.ndarray, float]:
-    if not isinstance(answer, tuple) or len(answer) != 2:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise ExerciseError(f"expected two things, `(point, value)`, got {type(answer).__name__}")
     return expect_array(answer[0], (d,), "the point"), float(expect_number(answer[1], "the value"))
 

@@ -1,6 +1,6 @@
 """The checks of lesson 14, Everything on one axis."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ def _turn(
     least: float,
     *,
     early: Callable = np.median,
+    late: Callable = np.median,
     last: int = 3,
     share: float = 0.5,
     signed: bool = True,
@@ -47,7 +48,7 @@ def _turn(
     latest: bool = False,
 ) -> Interval:
     inside = (steps >= plateau[0]) & (steps <= plateau[1])
-    start, end = early(values[inside]), np.median(values[-last:])
+    start, end = early(values[inside]), late(values[-last:])
     if abs(end - start) < least:
         return float(steps[-1]), np.inf
     first = int(inside.nonzero()[0][-1]) + 1 if begin is None else begin
@@ -68,7 +69,7 @@ def _curves() -> dict[str, tuple[np.ndarray, np.ndarray, Interval, float]]:
     early_peak = np.array([0.9, 0.95, 0.1, 0.1, 0.1, 0.2, 0.6, 0.7, 0.8])
     jump = np.array([0.2, 0.3, 0.1, 0.2, 0.3, 0.62, 0.7, 0.9, 0.9])
     small = np.array([0.0, 0.0, 0.1, 0.1, 0.1, 0.12, 0.15, 0.16, 0.15])
-    spike = np.array([0.0, 0.0, 0.1, 0.1, 0.1, 0.2, 0.5, 0.52, 0.95])
+    spike = np.array([0.0, 0.0, 0.1, 0.1, 0.1, 0.2, 0.35, 0.52, 0.95])
     outlier = np.array([0.0, 0.0, 0.1, 0.9, 0.12, 0.3, 0.45, 0.6, 0.6])
     first = np.array([0.0, 0.0, 0.9, 0.1, 0.12, 0.3, 0.45, 0.6, 0.6])
     dip = np.array([0.0, 0.5, 0.02, 0.04, 0.06, 0.7, 0.3, 0.9, 1.0])
@@ -87,9 +88,11 @@ def _curves() -> dict[str, tuple[np.ndarray, np.ndarray, Interval, float]]:
 
 
 def _interval(value: Any) -> Interval:
-    if not isinstance(value, Sequence | np.ndarray) or len(value) != 2:
-        raise ExerciseError(f"return two steps, (after, by); you return {value!r}")
-    return float(value[0]), float(value[1])
+    try:
+        after, by = value
+        return float(after), float(by)
+    except (TypeError, ValueError):  # not two, or not numbers
+        raise ExerciseError(f"return two steps, (after, by); you return {value!r:.60}") from None
 
 
 def _diagnosis(case: str, got: Interval, due: Interval, curve: tuple) -> str:
@@ -102,6 +105,7 @@ def _diagnosis(case: str, got: Interval, due: Interval, curve: tuple) -> str:
         "the early value is the median over the plateau, not one look of it": {"early": lambda v: v[0]},
         "the early value is the median over the whole plateau, not its last look": {"early": lambda v: v[-1]},
         "the end value is the median of the last three looks, not the last one": {"last": 1},
+        "the end value is the median of the last three looks, not the mean": {"late": np.mean},
         "a curve that falls crosses the middle from above": {"signed": False},
         "it is the first look at which half of the change is made; later ones may fall back": {
             "latest": True
@@ -110,6 +114,8 @@ def _diagnosis(case: str, got: Interval, due: Interval, curve: tuple) -> str:
     text = f"{case}: you have {_told(got)}, which is not right"
     if np.isinf(due[1]) and not np.isinf(got[1]):
         return f"{text}: a change smaller than `least` is no turn: return (the last step, infinity)"
+    if np.isinf(due[1]):
+        return f"{text}: it has indeed no turn; then the first number is the last step, {steps[-1]:g}"
     if np.isinf(got[1]):
         return (
             f"{text}: this curve does turn; is its change compared with `least` in size, whatever its sign?"
@@ -118,8 +124,13 @@ def _diagnosis(case: str, got: Interval, due: Interval, curve: tuple) -> str:
         if _turn(steps, values, plateau, least, **options) == got:
             return f"{text}: {sentence}"
     level = (np.median(values[(steps >= plateau[0]) & (steps <= plateau[1])]) + np.median(values[-3:])) / 2
+    if got == tuple(np.flatnonzero(np.isin(steps, due))):
+        return f"{text}: those are the places of the two looks: return their steps"
     if got[1] == due[0] or got[0] == due[1]:
-        return f"{text}: the first number is the look before the middle is crossed, the second the look after"
+        return (
+            f"{text}: the first number is the look before the middle is crossed, the second the look after; "
+            f"the middle between early and end value is {level:g} here"
+        )
     if got[0] == got[1]:
         return f"{text}: both are the same look; we only know that it happened between two"
     return f"{text}: where does the curve first reach {level:g}, the middle between early and end value?"
@@ -153,10 +164,21 @@ def surely(function: Callable) -> None:
             "you compared the middles: the whole interval must lie before the other": _ends(
                 *(np.log(part).mean(0, keepdims=True) for part in (a, b))
             ),
-            "two intervals that only touch do not overlap: (20, 40] ends where (40, 80] begins": _strict(
-                a, b
+            "you compared the starts of the intervals: the whole interval must lie before the other": _ends(
+                a[:1], b[:1]
+            ),
+            "two intervals that only touch do not overlap: (20, 40] ends where (40, 80] begins": _shares(
+                a[1] < b[0], a[0] > b[1]
+            ),
+            "before: (20, 40] ends where (40, 80] begins, and is surely before it": _shares(
+                a[1] < b[0], a[0] >= b[1]
+            ),
+            "after: (40, 80] begins where (20, 40] ends, and is surely after it": _shares(
+                a[1] <= b[0], a[0] > b[1]
             ),
             "before and after are the other way round": due[[1, 0, 2]],
+            "those are in percent: shares lie between 0 and 1": 100 * due,
+            "those are how many runs: divide by the number of runs that count": some.sum() * due,
         }
         got = expect_array(call(function, turned, reference), (3,), "the shares")
         expect_close(got, due, "the shares (before, after, neither)", mistakes=mistakes)
@@ -186,10 +208,6 @@ def _finite(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _ends(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _shares(a[-1] < b[-1], a[-1] > b[-1])
-
-
-def _strict(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _shares(a[1] < b[0], a[0] > b[1])
 
 
 # Lags
@@ -234,6 +252,9 @@ def _lags(turned: np.ndarray, accuracy: np.ndarray) -> tuple[float, dict[str, fl
     mistakes = {
         "you left out the runs that did not turn: they are later than all others": np.median(each[there]),
         "you took the middle of an interval in steps: take it in log10": np.median(plain),
+        "take each run's own lag first, then the median of these": (
+            np.median(np.log10(turned).mean(0)) - np.median(np.log10(accuracy).mean(0))
+        ),
         "that is the mean over the runs that turn: the median copes with those that do not": each[
             there
         ].mean(),
