@@ -277,9 +277,7 @@ def associativity(function: Callable) -> None:
             "the two inner steps may be trained pairs too: (a, b) and (b, c)": (
                 equal[~used[:, 2:].any(axis=1)].mean()
             ),
-            "one trained pair of the four is enough to leave a triple out": (
-                equal[~used.all(axis=1)].mean()
-            ),
+            "one trained pair of the four is enough to leave a triple out": (equal[~used.all(axis=1)].mean()),
             "that is the share of triples that use no trained pair": hidden.mean(),
             "equal *and* hidden, divided by all triples: divide by the hidden ones": (equal & hidden).mean(),
             "a and b are exchanged somewhere: f(a, b) stands in row a and column b": swapped.mean(),

@@ -49,7 +49,9 @@ def fold(function: Callable) -> None:
         weight = torch.randn(shape, generator=_seeded(20 + seed), dtype=torch.float64)
         got = call(function, weight, *parts)
         if not isinstance(got, (tuple, list)) or len(got) != 2:
-            raise ExerciseError(f"`fold` should return two tensors, weight and bias, got {type(got).__name__}")
+            raise ExerciseError(
+                f"`fold` should return two tensors, weight and bias, got {type(got).__name__}"
+            )
         new_weight = torch.as_tensor(expect_array(got[0], shape, "the weight"))
         new_bias = torch.as_tensor(expect_array(got[1], shape[:1], "the bias"))
         x = torch.randn(6, *(shape[1:2] if len(shape) == 2 else (shape[1], 5, 5)), generator=_seeded(seed))
