@@ -372,6 +372,18 @@ def test_search_finds_a_word_from_the_keyboard(book, site, visit, where):  # noq
     assert visit.outside == [] and visit.errors == []
 
 
+def test_the_search_box_goes_when_the_focus_leaves_it(site, visit):  # noqa: F811
+    page = visit(f"{site}/book/errata.html", viewport=DESKTOP)
+    settled(page)
+    page.keyboard.press("Control+k")
+    box = page.locator(".search-button__wrapper")
+    assert "show" in box.get_attribute("class").split()
+    glass, words = box.locator(".fa-magnifying-glass"), box.locator("input")
+    assert glass.bounding_box()["x"] + glass.bounding_box()["width"] <= words.bounding_box()["x"]
+    page.keyboard.press("Tab")
+    assert "show" not in box.get_attribute("class").split()
+
+
 def test_the_first_address_leads_to_the_first_page(book, visit):  # noqa: F811
     page = visit(f"{book.as_uri()}/index.html")
     page.wait_for_url("**/book/intro.html")

@@ -13,6 +13,12 @@ function reachable() {
 addEventListener("load", () => {
   document.querySelector(".bd-sidebar-primary")?.setAttribute("role", "navigation");   // the logo stands outside all landmarks
   document.querySelector(".bd-sidebar-primary")?.setAttribute("aria-label", "Course");
+  document.querySelector("nav.bd-toc-nav")?.setAttribute("aria-label", "On this page");
+  // The search box that Ctrl+K opens lies over the page: it goes when the focus leaves it.
+  const search = document.querySelector(".search-button__wrapper");
+  search?.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !search.contains(event.relatedTarget)) search.classList.remove("show");
+  });
   reachable();
   window.MathJax?.startup?.promise.then(reachable);
   document.addEventListener("toggle", reachable, true);                                // a solution was opened
