@@ -541,6 +541,21 @@ def test_a_ball_that_reaches_the_largest_radius_has_no_refutation():
     assert (found.eps, found.refuted, found.unknown) == (0.25, math.inf, False)
 
 
+def test_the_bisection_ends_where_numbers_are_not_dense_enough():
+    model, x = crossed(), torch.tensor([0.1, 0.5])
+    with torch.no_grad():
+        model[2].weight[0, 0] = 4.0  # class 0 wins from x = 0.75 on
+    found = largest_eps(model, 1, x, high=0.9, precision=1e-300)
+    assert found.eps <= found.refuted and found.eps == pytest.approx(0.65, abs=1e-3)
+
+
+def test_a_center_may_come_from_a_gradient():
+    model, x = crossed(), torch.tensor([0.7, 0.5], requires_grad=True)
+    assert certify(model, 1, center=x, eps=0.2).status == "verified"
+    assert certify(model, 1, start=x[None]).status == certify(model, 1).status
+    assert largest_eps(model, 1, x, high=0.25).eps == 0.25
+
+
 # --- what the units can reach -------------------------------------------------------------------------------
 
 
@@ -719,6 +734,8 @@ def test_labels_and_rivals_that_do_not_exist_are_refused():
     refused(r"7", model, 0, rivals=[1, 7])
     refused(r"rival", model, 0, rivals=[0])
     refused(r"rival", model, 0, rivals=[])
+    refused(r"'float' object cannot be interpreted as an integer", model, 0.0, error=TypeError)
+    assert certify(model, torch.tensor(1)).status == certify(model, 1).status
 
 
 def test_regions_that_make_no_sense_are_refused():
@@ -733,6 +750,11 @@ def test_regions_that_make_no_sense_are_refused():
     refused(r"bounds", model, 0, bounds=(1.0, 0.0))
     refused(r"bounds", model, 0, bounds=(0.0, math.inf))
     refused(r"bounds", model, 0, bounds=(0.0, math.nan))
+    refused(r"each of bounds to be one number", model, 0, bounds=(torch.zeros(2), 1), error=TypeError)
+    refused(r"eps to be one number", model, 0, center=x, eps=torch.ones(2), error=TypeError)
+    refused(r"tensor as center, got list", model, 0, center=[0.5, 0.5], eps=0.1, error=TypeError)
+    refused(r"naps\[label\]", model, 0, nap={0: pattern([1, 0])}, error=TypeError)
+    refused(r"bfloat16. Convert the model", crossed().bfloat16(), 0)
 
 
 def test_options_that_make_no_sense_are_refused():

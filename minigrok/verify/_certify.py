@@ -1,5 +1,6 @@
 """What is asked of the provers, in public: certificates, disjoint patterns, the largest certified ball."""
 
+import operator
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import with_float64
-from minigrok.naps import NAP, clashes
+from minigrok._support import check_tensor, with_float64
+from minigrok.naps import NAP, _check_fits, clashes
 from minigrok.networks import Network
 from minigrok.verify import _cascade, _marabou
 from minigrok.verify._affine import network_of, read
@@ -119,7 +120,7 @@ def certify(
     _check_solver(solver)
     question = _question(model, [nap] if nap else [], center, eps, bounds, tol, timeout, start, input_shape)
     prove = _cascade.certify if solver == "cascade" else _by_marabou
-    found = prove(question, label, _rivals(label, rivals, question.network.n_out))
+    found = prove(question, *_label_and_rivals(label, rivals, question.network.n_out))
     return _certificate(found, begin)
 
 
@@ -246,9 +247,10 @@ def largest_eps(
     _check_solver(solver)
     if not (high > 0 and precision > 0):
         raise ValueError(f"expected high and precision above 0, got {high} and {precision}.")
-    model = with_float64(model)
+    check_tensor(center, "a torch tensor as center")
+    model, center = with_float64(model), center.detach()
     network = network_of(model, tuple(center.shape))
-    rivals = _rivals(label, rivals, network.n_out)
+    label, rivals = _label_and_rivals(label, rivals, network.n_out)
     prove = _cascade.certify if solver == "cascade" else _by_marabou
     certified, refuted, upper, example, unknown, calls = 0.0, float("inf"), high, None, False, 0
     eps, patterns = 0.0, [nap] if nap else []
@@ -269,6 +271,8 @@ def largest_eps(
         if upper - certified <= (precision if calls > 1 else 0):
             break
         eps = high if calls == 1 else (certified + upper) / 2
+        if calls > 1 and not certified < eps < upper:  # no number lies between the two
+            break
     return LargestEps(certified, refuted, example, unknown, calls, time.perf_counter() - begin)
 
 
@@ -381,17 +385,20 @@ def _question(
     input_shape: tuple[int, ...] | None,
 ) -> Question:
     begin = time.perf_counter()
+    bounds = tuple(_number("each of bounds", bound) for bound in bounds)
+    eps = None if eps is None else _number("eps", eps)
     _check_numbers(bounds, tol, timeout, center, eps)
-    shown = center.shape if center is not None else start.shape[1:] if start is not None else None
-    shape = input_shape if input_shape is not None or shown is None else tuple(shown)
+    shape = _shape_shown(center, start) if input_shape is None else input_shape
     model = with_float64(model)
     network = network_of(model, shape)
-    low, high = (np.full(int(np.prod(network.input_shape)), float(b)) for b in bounds)
+    if network.dtype == torch.bfloat16:
+        raise ValueError("NumPy, which checks the proofs, has no bfloat16. Convert the model with .float().")
+    low, high = (np.full(int(np.prod(network.input_shape)), b) for b in bounds)
     if center is not None:
         at = _flat(network, center[None])[0]
         if (at < low - 1e-6).any() or (at > high + 1e-6).any():
             raise ValueError(
-                f"expected a center inside bounds {tuple(bounds)}, got values from {at.min():.4g} to "
+                f"expected a center inside bounds {bounds}, got values from {at.min():.4g} to "
                 f"{at.max():.4g}. Give the bounds of your inputs."
             )
         low, high = np.maximum(low, at - eps), np.minimum(high, at + eps)
@@ -402,35 +409,42 @@ def _question(
     return Question(model, network, read(network), low, high, phases, tol, deadline, starts)
 
 
+def _shape_shown(center: Tensor | None, start: Tensor | None) -> tuple[int, ...] | None:
+    """The shape of one sample, where center or start has it."""
+    for name, given in (("center", center), ("start", start)):
+        if given is not None:
+            check_tensor(given, f"a torch tensor as {name}")
+    if center is not None:
+        return tuple(center.shape)
+    return None if start is None else tuple(start.shape[1:])
+
+
 def _flat(network: Network, x: Tensor) -> np.ndarray:
-    return network.check_input(x).flatten(1).double().cpu().numpy()
+    return network.check_input(x).detach().flatten(1).double().cpu().numpy()
 
 
 def _phases(network: Network, patterns: Iterable[NAP]) -> list[np.ndarray]:
     """+1, -1 or 0 for every unit, from patterns that do not contradict each other."""
     phases = [np.zeros(n, dtype=np.int8) for n in network.units]
     for nap in patterns:
-        if nap.units != network.units:
-            raise ValueError(
-                f"the pattern is of a network with {nap.units} units, this one has {network.units}. "
-                "Mine the pattern from this network."
-            )
+        _check_fits(nap, network)
         for phase, active, inactive in zip(phases, nap.active, nap.inactive, strict=True):
             phase[active.numpy()], phase[inactive.numpy()] = 1, -1
     return phases
 
 
-def _rivals(label: int, rivals: Iterable[int] | int | None, n_out: int) -> list[int]:
+def _label_and_rivals(label: int, rivals: Iterable[int] | int | None, n_out: int) -> tuple[int, list[int]]:
+    label = operator.index(label)
     if rivals is None:
         found = [r for r in range(n_out) if r != label]
     else:
-        found = [int(rivals)] if isinstance(rivals, Integral) else [int(r) for r in rivals]
+        found = [operator.index(r) for r in ([rivals] if isinstance(rivals, Integral) else rivals)]
     for name, value in [("label", label), *(("rival", r) for r in found)]:
         if not 0 <= value < n_out:
             raise ValueError(f"expected {name} to be one of the outputs 0 to {n_out - 1}, got {value}.")
     if label in found or not found:
         raise ValueError(f"expected rivals other than the label {label}, got {found}.")
-    return found
+    return label, found
 
 
 def _check_solver(solver: str) -> None:
@@ -438,12 +452,19 @@ def _check_solver(solver: str) -> None:
         raise ValueError(f"expected solver 'cascade' or 'marabou', got {solver!r}.")
 
 
+def _number(name: str, value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"expected {name} to be one number for all inputs, got {value!r:.60}.") from error
+
+
 def _check_numbers(
     bounds: tuple[float, float], tol: float, timeout: float, center: Tensor | None, eps: float | None
 ) -> None:
     low, high = bounds
     if not (np.isfinite([low, high]).all() and low <= high):
-        raise ValueError(f"expected bounds (low, high) with low <= high, got {tuple(bounds)}.")
+        raise ValueError(f"expected bounds (low, high) with low <= high, got {bounds}.")
     if not tol > 0:
         raise ValueError(f"expected tol above 0, got {tol}: a solver's numbers are not exact.")
     if not timeout >= 0:
