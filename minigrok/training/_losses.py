@@ -132,6 +132,9 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         () for a model, (S,) for an `Ensemble`; NaN where any output is NaN or infinite. Samples of label -1
         are left out, as in `classification_loss`.
 
+    Raises:
+        ValueError: another number of labels than outputs, or labels of another shape.
+
     Example:
         >>> accuracy(nn.Identity(), torch.eye(4), torch.tensor([0, 1, 2, 0]))
         tensor(0.7500)
@@ -139,6 +142,11 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     Used in most lessons.
     """
     logits = model(x)
+    if y.shape not in (logits.shape[:-1], logits.shape[-2:-1]):  # or they would be compared all with all
+        raise ValueError(
+            f"expected a label for each of the outputs {tuple(logits.shape)}, y of shape "
+            f"{tuple(logits.shape[-2:-1])}, got {tuple(y.shape)}"
+        )
     right = logits.max(dim=-1).indices == y  # the index alone, argmax, takes several times as long
     share = right.sum(dim=-1).to(logits.dtype) / (y >= 0).sum(dim=-1)
     return share.where((logits * 0).sum(dim=(-2, -1)) == 0, torch.nan)  # 0 times NaN or infinity is NaN

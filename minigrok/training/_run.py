@@ -58,6 +58,11 @@ class Run:
             raise KeyError(
                 f"nothing called {name!r} was observed, only {', '.join(map(repr, known)) or 'nothing'}"
             )
+        missing = [record["step"] for record in self.records if name not in record]
+        if missing:
+            raise KeyError(
+                f"{name!r} was observed at some steps only, not at {missing[:4]}: take it from run.records"
+            )
         return np.stack([record[name] for record in self.records])
 
 
