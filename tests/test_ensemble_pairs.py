@@ -13,6 +13,13 @@ from torch import nn
 from minigrok import data, models, training
 from minigrok.training import Ensemble, EnsembleAdamW, State, accuracy, classification_loss, padded
 
+
+@pytest.mark.parametrize("combine", ["add", "concatenate"])
+def test_no_pairs_are_no_trouble(combine):
+    ensemble = Ensemble([models.pair_mlp(5, 4, combine=combine) for _ in range(2)])
+    assert ensemble(torch.zeros(0, 2, dtype=torch.int64)).shape == (2, 0, 5)
+
+
 KINDS = {
     "added": {},
     "shared": {"shared": True},

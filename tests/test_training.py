@@ -198,6 +198,12 @@ def test_what_was_observed_is_stacked_and_does_not_follow_the_weights():
         run["weights"]
 
 
+def test_a_quantity_that_was_seen_now_and_then_is_not_one_array():
+    run = training.Run(None, [{"step": 0, "loss": 1.0}, {"step": 5}, {"step": 9, "loss": 0.5}])
+    with pytest.raises(KeyError, match=r"'loss' was observed at some steps only, not at \[5\]: take it from"):
+        run["loss"]
+
+
 @pytest.mark.parametrize(
     "seen, text",
     [
@@ -700,6 +706,15 @@ def test_both_ways_through_an_ensemble_agree_with_the_networks(kind):
         close(ensemble._by_vmap(x, 0)[s], model(x[s]))
 
 
+@pytest.mark.parametrize("where", ["", "0", "1"])
+def test_hooks_act_in_an_ensemble_too(where):
+    nets = [models.mlp([2, 8, 2], generator=generator(seed)) for seed in range(2)]
+    for net in nets:
+        net.get_submodule(where).register_forward_hook(lambda _, inputs, out: 2 * out + 1)
+    for s, out in enumerate(Ensemble(nets)(X)):
+        torch.testing.assert_close(out, nets[s](X))
+
+
 def test_images_go_through_an_ensemble():
     def convolutional(seed):
         with torch.random.fork_rng():
@@ -796,6 +811,13 @@ def test_accuracy_counts_and_knows_no_answer_from_nan():
     np.testing.assert_array_equal(training.accuracy(nn.Identity(), several, y), [0.75, 0.25, np.nan])
     each = torch.stack([y, 1 - y, y])
     np.testing.assert_array_equal(training.accuracy(nn.Identity(), several, each), [0.75, 0.75, np.nan])
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1,), (3,), (2, 4)])
+def test_labels_that_would_be_compared_all_with_all_are_refused(shape):
+    y = torch.zeros(shape, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"outputs \(4, 2\), y of shape \(4,\), got"):
+        training.accuracy(nn.Identity(), torch.zeros(4, 2), y)
 
 
 class SharedWeight(nn.Module):

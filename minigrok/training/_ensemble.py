@@ -52,7 +52,9 @@ class Ensemble(nn.Module):
         # A copy of the first network in which every tensor has the seeds as a new first axis.
         self.stacked = _rebuilt(models[0], lambda name, _: torch.stack([named[name] for named in tensors]))
         self._layered = sample_dims == 1 and _is_layered(self.stacked)
-        self._paired = type(self.stacked) is PairMLP and _is_product(self.stacked.body)
+        self._paired = (
+            type(self.stacked) is PairMLP and _is_product(self.stacked.body) and not _has_hooks(self.stacked)
+        )
         self._last: tuple[list[tuple[Tensor, int]], Any] = [], None  # see _kept
         keep_freed_memory()
 
@@ -86,7 +88,7 @@ class Ensemble(nn.Module):
         h = RowSums.apply(tables.flatten(0, 1), *self._bags_of(x))
         for layer in self.stacked.body:
             if isinstance(layer, nn.Linear):
-                h = Product.apply(layer.weight, h.reshape(self.size, x.shape[-2], -1))
+                h = Product.apply(layer.weight, h.reshape(self.size, x.shape[-2], layer.in_features))
             elif type(layer) is nn.ReLU and layer is self.stacked.body[0]:
                 h = h.relu_()  # nothing else needs the sums
             else:
@@ -236,9 +238,16 @@ _ELEMENTWISE += (Square,)
 
 
 def _is_layered(model: nn.Module) -> bool:
-    return type(model) is nn.Sequential and all(
-        type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in model
+    return (
+        type(model) is nn.Sequential
+        and all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in model)
+        and not _has_hooks(model)
     )
+
+
+def _has_hooks(model: nn.Module) -> bool:
+    """Whether something acts besides `forward`: pruning, the older weight norm, a hook of the reader's."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
 def _is_product(model: nn.Module) -> bool:
