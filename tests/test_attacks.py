@@ -191,6 +191,12 @@ def test_fgsm_is_one_step_of_pgd():
     step = pgd(model, x, y, 0.05, steps=1, step_size=0.05, random_start=False)
     assert torch.equal(found.x_adv, step.x_adv) and torch.equal(found.success, step.success)
     assert torch.equal(found.x_adv[0], x[0]) and found.success[0]
+    assert torch.equal(fgsm(model, x, y, 0.0, early_stop=False).x_adv, x)
+    radii = torch.linspace(0, 0.1, len(x), dtype=x.dtype)
+    each = fgsm(model, x, y, radii, early_stop=False).x_adv
+    assert torch.equal(each[-1:], fgsm(model, x[-1:], y[-1:], 0.1, early_stop=False).x_adv)
+    with pytest.raises(ValueError, match="eps must be at least 0 and finite, got -0.1"):
+        fgsm(model, x, y, -0.1)
     x_grad = x.clone().requires_grad_()
     textbook_loss(model(x_grad), y, "margin").sum().backward()
     formula = (x + 0.05 * x_grad.grad.sign()).clamp(0, 1)
@@ -672,6 +678,11 @@ def steep(x: Tensor) -> Tensor:
             ValueError,
             r"image=\(1, 2, 2\) does not hold the 6 numbers",
             lambda: square(NET, X, Y, 0.1, image=(1, 2, 2)),
+        ),
+        (
+            ValueError,
+            r"image=\(2, 3\) does not hold the 6 numbers of a sample as \(channels, height, width\)",
+            lambda: square(NET, X, Y, 0.1, image=(2, 3)),
         ),
         (ValueError, "share of the picture", lambda: square(NET, X, Y, 0.1, share=0)),
         (

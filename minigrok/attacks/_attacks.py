@@ -16,7 +16,7 @@ def fgsm(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
     y: Tensor,
-    eps: float,
+    eps: float | Tensor,
     *,
     bounds: Bounds = (0.0, 1.0),
     loss: str = "margin",
@@ -43,7 +43,8 @@ def fgsm(
 
     Used in lesson 08.
     """
-    options = {"steps": 1, "step_size": eps, "random_start": False, "loss": loss, "bounds": bounds}
+    options = {"steps": 1, "random_start": False, "loss": loss, "bounds": bounds}
+    # A step longer than eps ends where a step of eps does, on the border of the ball.
     return pgd(model, x, y, eps, early_stop=early_stop, batch_size=batch_size, **options)
 
 
@@ -301,8 +302,11 @@ class _Brush:
     def __init__(self, x: Tensor, image: tuple[int, int, int] | None, share: float, draw: torch.Generator):
         shape = tuple(x.shape[1:])
         self.image = image or (shape if len(shape) == 3 else (1, 1, math.prod(shape)))
-        if math.prod(self.image) != math.prod(shape):
-            raise ValueError(f"image={self.image} does not hold the {math.prod(shape)} numbers of a sample")
+        if len(self.image) != 3 or math.prod(self.image) != math.prod(shape):
+            raise ValueError(
+                f"image={self.image} does not hold the {math.prod(shape)} numbers of a sample as "
+                "(channels, height, width)"
+            )
         self.share, self.draw = share, draw
 
     def stripes(self, ball: Ball) -> Tensor:

@@ -40,7 +40,7 @@ def adversarial_training(
         `step(state, batch)` with batch = (x (N, ...), y (N,)).
 
     Raises:
-        ValueError: eps < 0, an unknown loss or option; at the first step, whatever `pgd` refuses.
+        ValueError: eps < 0, an unknown loss; at the first step, whatever `pgd` refuses.
 
     Source: Madry et al. 2018 (arXiv 1706.06083), section 2.1 and equation 2.1.
 
