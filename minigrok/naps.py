@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import keep_freed_memory, with_float64
+from minigrok._support import check_tensor, keep_freed_memory, with_float64
 from minigrok.networks import Network, _shape_of_sample, trace
 
 Masks = tuple[Tensor, ...]
@@ -617,8 +617,7 @@ def _grow(search: _Search, estimate: NAP, generator: torch.Generator | None) -> 
 
 def _network(model: Model, x: Tensor) -> Network:
     """The model as it is read, in float64."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
+    check_tensor(x, "a torch tensor of inputs")
     if isinstance(model, Network):
         network = model.to(torch.float64)
     else:
@@ -631,10 +630,7 @@ def _network(model: Model, x: Tensor) -> Network:
 
 def _network_at_one(model: Model, x: Tensor) -> tuple[Network, Tensor]:
     """The model as it is read, and its one input as a batch."""
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"expected a torch tensor, one input, got {type(x).__name__}. Use torch.as_tensor(x)."
-        )
+    check_tensor(x, "a torch tensor, one input")
     if x.dim() > 1:
         try:
             network = _network(model, x)
@@ -687,7 +683,7 @@ def _look(
     for layer, z in _pre_activations(fast, x, layers):
         distance = z.abs()
         scale = torch.maximum(scale, distance.amax(1))
-        doubtful |= distance.amin(1) <= rounding[layer] * scale
+        doubtful |= ~(distance.amin(1) > rounding[layer] * scale)  # NaN, where float32 overflows, is in doubt
         active[layer] = _state(z)
     return active, doubtful
 
@@ -774,7 +770,15 @@ def _clashing(a: NAP, b: NAP) -> Masks:
     return tuple(a1 & b0 | a0 & b1 for a1, a0, b1, b0 in columns)
 
 
+def _check_nap(nap: object) -> None:
+    if not isinstance(nap, NAP):
+        hint = " Take the pattern of one class, naps[label]." if isinstance(nap, Mapping) else ""
+        raise TypeError(f"expected a pattern, a naps.NAP, got {type(nap).__name__}.{hint}")
+
+
 def _check_alike(a: NAP, b: NAP) -> None:
+    for nap in (a, b):
+        _check_nap(nap)
     if a.units != b.units:
         raise ValueError(
             f"the patterns are of different networks: layers of {a.units} and of {b.units} units."
@@ -782,6 +786,7 @@ def _check_alike(a: NAP, b: NAP) -> None:
 
 
 def _check_fits(nap: NAP, network: Network) -> None:
+    _check_nap(nap)
     if nap.units != network.units:
         raise ValueError(
             f"the pattern is of layers of {nap.units} units, the model's layers have {network.units}. "
@@ -813,7 +818,7 @@ def _classes(x: Tensor, y: Tensor, labels: Iterable[int] | None) -> tuple[list[i
     if not len(y):
         raise ValueError("expected at least one sample, got none.")
     y = y.detach().cpu().long()
-    labels = y.unique().tolist() if labels is None else [int(label) for label in labels]
+    labels = y.unique().tolist() if labels is None else [*dict.fromkeys(int(label) for label in labels)]
     index = torch.full_like(y, -1)
     for k, label in enumerate(labels):
         index[y == label] = k

@@ -267,6 +267,22 @@ def test_states_do_not_depend_on_the_batch_even_where_float32_cannot_tell(layer,
     assert units_of(once.active) == mined_by_a_loop(model, x, y, Fraction("0.6"))[0][0]
 
 
+def test_states_are_right_where_float32_overflows():
+    model = small_net((4, 8, 8, 2)).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight *= 1e25  # products of 1e50: infinite in float32, and then NaN
+    x = torch.rand(400, 4, generator=seeded(3), dtype=torch.float64) - 0.5
+    for found, z in zip(naps.states(model, x), watched(model, x), strict=True):
+        assert torch.equal(found, z > 0)
+
+
+def test_a_class_that_is_asked_for_twice_is_mined_once():
+    model, y = small_net((3, 6, 2)), torch.arange(20) % 2
+    twice = naps.mine(model, samples(20), y, delta=1, labels=[1, 1, 0])
+    assert list(twice) == [1, 0] and twice == naps.mine(model, samples(20), y, delta=1)
+
+
 def test_a_unit_at_exactly_zero_is_inactive():
     one = signs(1)
     x = torch.tensor([[0.0], [-0.0], [1e-30], [-1e-30]])
@@ -637,6 +653,10 @@ def refusals():
             lambda: mined[0].follows(small_net((3, 6, 6, 4)), X),
             "the pattern is of layers of (6, 5) units, the model's layers have (6, 6)",
         ),
+        "all patterns for one": (
+            lambda: naps.clashes(nap, mined), "got dict. Take the pattern of one class, naps[label]."
+        ),
+        "no pattern": (lambda: naps.followers({0: "+"}, model, X), "expected a pattern, a naps.NAP, got str"),
         "one such among several": (
             lambda: naps.followers({0: nap, 1: nap_of("++")}, model, X),
             "the pattern is of layers of (2,) units, the model's layers have (6, 5)",
