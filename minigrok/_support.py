@@ -51,6 +51,12 @@ def with_float64(model: Callable) -> Callable:
     return model
 
 
+def check_tensor(value: object, what: str) -> None:
+    """Refuse what is no torch tensor; `what` says what was expected: "a torch tensor of inputs"."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"expected {what}, got {type(value).__name__}. Use torch.as_tensor(x).")
+
+
 def unsettled(model: Callable) -> Iterator[tuple[str, nn.Module]]:
     """The parts of a model, by name, whose training mode makes the output depend on more than the sample.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minigrok import _images
-from minigrok._support import seeded
+from minigrok._support import check_tensor, seeded
 
 N_DIGITS, N_TEST_DIGITS = 1797, 597  # all images of scikit-learn's set, and those kept for testing
 
@@ -235,6 +235,7 @@ def without_mirror(x: Tensor) -> Tensor:
 
     Used in lessons 04, 06 and 09.
     """
+    check_tensor(x, "a torch tensor of pairs")
     if x.dim() != 2 or x.shape[1] != 2 or x.is_floating_point():
         raise ValueError(f"expected pairs of whole numbers (n, 2), got {x.dtype} of shape {tuple(x.shape)}")
     if not len(x):

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from minigrok._support import unsettled
+from minigrok._support import check_tensor, unsettled
+from minigrok.training import Ensemble
 
 Shape = tuple[int, ...]
 
@@ -138,7 +139,7 @@ class Network:
         Inside a linear region f(x + t d) = f(x) + t J d; the second tensor holds J d for every direction,
         (N, n_out, k). A unit exactly at zero counts as inactive, as everywhere in minigrok.
         """
-        x = self.check_input(x)
+        x, directions = self.check_input(x), self.check_input(directions)
         k = len(directions)
         values: dict[int, Tensor] = {0: x}
         moves: dict[int, Tensor] = {0: directions.repeat(len(x), *[1] * len(self.input_shape))}
@@ -170,14 +171,13 @@ class Network:
 
     def check_input(self, x: Tensor) -> Tensor:
         """Return x in the network's dtype and on its device, or refuse it: expected (N, *input_shape)."""
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x)."
-            )
+        check_tensor(x, "a torch tensor of inputs")
         if tuple(x.shape[1:]) != self.input_shape or x.dim() != len(self.input_shape) + 1:
             wanted = ", ".join(["N", *map(str, self.input_shape)])
             hint = " Did you forget the batch axis, x[None]?" if tuple(x.shape) == self.input_shape else ""
             raise ValueError(f"expected inputs of shape ({wanted}), got {tuple(x.shape)}.{hint}")
+        if x.is_complex():
+            raise ValueError(f"expected real inputs, got {x.dtype}. Give real and imaginary parts as inputs.")
         if x.is_floating_point() and not torch.isfinite(x).all():
             raise ValueError(
                 "expected finite inputs, got NaN or infinity. Check the data before the network."
@@ -225,11 +225,11 @@ def trace(model: nn.Module, input_shape: Shape | None = None, *, dtype: torch.dt
     """
     _check_model(model)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    dtype = dtype or weights.dtype
+    dtype = weights.dtype if dtype is None else dtype
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"expected dtype to be one of torch's floats, such as torch.float64, got {dtype!r}.")
     frozen = _frozen(model, dtype)
-    if isinstance(input_shape, int):
-        raise TypeError(f"expected input_shape to be a tuple, such as ({input_shape},), got {input_shape}.")
-    shape = tuple(input_shape) if input_shape is not None else _infer_shape(model)
+    shape = _infer_shape(model) if input_shape is None else _check_shape(input_shape)
     graph = _symbolic_trace(frozen)
     frozen.eval()  # what is left of training mode (spectral norm) would change the weights at every call
     reader = _Reader(
@@ -277,9 +277,21 @@ def _fixed(device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(0)
 
 
+def _check_shape(shape: Shape) -> Shape:
+    if isinstance(shape, int):
+        raise TypeError(f"expected input_shape to be a tuple, such as ({shape},), got {shape}.")
+    if min(shape, default=1) < 1:
+        raise ValueError(f"expected the sizes of input_shape to be at least 1, got {tuple(shape)}.")
+    return tuple(shape)
+
+
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected a torch.nn.Module, got {type(model).__name__}.")
+    if isinstance(model, Ensemble):
+        raise TypeError(
+            f"expected one network, got an Ensemble of {len(model)}: call it with ensemble[s] for each s."
+        )
     for name, tensor in model.state_dict().items():
         if isinstance(tensor, Tensor):
             _check_weights(name, tensor)
@@ -448,6 +460,7 @@ _OUT_OF_PLACE = {
 }  # fmt: skip
 _RELU = {nn.ReLU, F.relu, torch.relu, "relu", "relu_", F.relu_, torch.relu_}
 _LEAKY = {nn.LeakyReLU, F.leaky_relu, F.leaky_relu_}
+_PRELU = {F.prelu, torch.prelu, "prelu"}
 _ABS = {torch.abs, operator.abs, "abs", "__abs__"}
 # What is known to bend (gelu, log_softmax, ...), by its name without case and underscores.
 _BENT = {name.lower() for name in nn.modules.activation.__all__} | {
@@ -492,9 +505,7 @@ class _Reader:
         elif kind in _LEAKY:
             self._add_units(node, module.negative_slope)
         elif kind is nn.PReLU:
-            weight = module.weight.detach()
-            inner = self.examples[self._inputs(node)[0]].dim() - 2
-            self._add_units(node, weight.reshape(-1, *[1] * max(inner, 0)) if len(weight) > 1 else weight[0])
+            self._add_prelu(node, module.weight.detach())
         elif kind in _RESHAPES:
             self._add_reshape(node, module)
         elif kind in _SAME:
@@ -528,6 +539,11 @@ class _Reader:
             self._add_units(node, 0.0)
         elif kind in _LEAKY:
             self._add_units(node, (*node.args[1:2], node.kwargs.get("negative_slope", 0.01))[0])
+        elif kind in _PRELU:
+            (weight,) = (*node.args[1:], *(n for k, n in node.kwargs.items() if k == "weight"))
+            if weight in self.numbers:
+                self._refuse(node, "a slope that depends on the input")
+            self._add_prelu(node, self.constants[weight])
         elif kind in _ABS:
             self._add_units(node, -1.0)
         elif kind in _RESHAPES:
@@ -673,6 +689,12 @@ class _Reader:
         self._add(node, partial(_unit, slope=slope), (source,), layer=before, slope=slope)
         if alone:
             self._reshaped(node, self.numbers[node], ())
+
+    def _add_prelu(self, node: fx.Node, weight: Tensor) -> None:
+        """Units with one slope for all, or one for each channel, which is the first axis of a sample."""
+        inner = self.examples[self._inputs(node)[0]].dim() - 2
+        shape = (-1, *[1] * max(inner, 0)) if weight.numel() > 1 else ()
+        self._add_units(node, weight.reshape(shape))
 
     def _add_reshape(self, node: fx.Node, function: Callable[..., Tensor]) -> None:
         # Told by the shape a sample gets, so that the number of rows may change on the way.

@@ -240,6 +240,8 @@ def _complete(cell: Cell) -> Cell:
     if unknown:
         raise ValueError(f"unknown setting {', '.join(unknown)}; there are {', '.join(_USUAL)}")
     cell = _USUAL | cell
+    if not cell["every"] >= 1:
+        raise ValueError(f"every must be at least 1 step between two looks, got {cell['every']}")
     if cell["activation"] not in _ACTIVATIONS:
         raise ValueError(f"activation must be 'relu' or 'square', got {cell['activation']!r}")
     return cell

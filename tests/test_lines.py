@@ -116,6 +116,8 @@ def test_the_density_of_lines_is_local_complexity_for_a_small_radius():
         (MIDDLE, [0.5], r"at least two increasing distances, got \[0.5\]"),
         (MIDDLE, [0, 0.2, 0.1], r"increasing distances, got \[0.0, 0.2, 0.1\]"),
         (MIDDLE, [0, float("nan")], "increasing distances"),
+        (MIDDLE, [-np.inf, np.inf], r"got \[-inf, inf\]. Only the last may be inf"),
+        (np.nan * MIDDLE, [0, 1], "expected a curve of finite segments, got NaN"),
     ],
 )
 def test_bad_input_is_refused_in_words(curve, edges, text):

@@ -917,6 +917,23 @@ def test_float32_matrices_are_taken_with_their_rounding():
     assert abs(measures.matrix_entropy(R) - exact) < 1e-4
 
 
+@pytest.mark.parametrize(
+    "measure",
+    [
+        measures.gram,
+        measures.sparsity,
+        measures.matrix_entropy,
+        lambda x: measures.commutativity(lambda x: x, x),
+        lambda x: measures.perturbation_measures(lambda x: x, lambda x: x, x, sigma=0.1),
+        lambda x: measures.gradient_bound(nn.Linear(4, 2), x),
+        lambda x: measures.restricted(x, [1]),
+    ],
+)
+def test_arrays_of_numpy_are_refused_in_words(measure):
+    with pytest.raises(TypeError, match=r"expected a torch tensor.*, got ndarray. Use torch.as_tensor\(x\)"):
+        measure(np.eye(4))
+
+
 def test_features_without_a_direction_are_refused():
     features = torch.ones(4, 3)
     features[2] = 0

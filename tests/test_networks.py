@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 from minigrok.models import cnn, mlp, resnet18
 from minigrok.networks import Network, _shape_of_sample, trace
 from minigrok.regions import Plane, on_segment, partition
+from minigrok.training import Ensemble
 
 
 def generator(seed=0):
@@ -152,6 +153,30 @@ def test_prelu_may_have_a_slope_for_every_channel():
     network = agrees(nn.Sequential(seeded(lambda: nn.Conv2d(1, 3, 2)), prelu), (1, 4, 4))
     assert network.layers[0].slope.shape == (3, 1, 1)
     agrees(nn.Sequential(seeded(lambda: nn.Linear(2, 3)), prelu), (2,))
+
+
+class PReLUFunction(nn.Module):
+    def __init__(self, function, slopes):
+        super().__init__()
+        self.weight, self.function = nn.Parameter(torch.tensor(slopes)), function
+
+    def forward(self, x):
+        return self.function(x, self.weight)
+
+
+@pytest.mark.parametrize("slopes", [[0.25], [0.1, -0.5, 2.0]])
+@pytest.mark.parametrize(
+    "function", [F.prelu, lambda x, w: x.prelu(w), lambda x, w: torch.prelu(x, weight=w)], ids=[*"fmk"]
+)
+def test_prelu_may_be_a_function(function, slopes):
+    network = agrees(PReLUFunction(function, slopes), (3, 2, 2))
+    assert network.layers[0].slope.flatten().tolist() == pytest.approx(slopes)
+    agrees(PReLUFunction(function, slopes), (3,))
+
+
+def test_a_slope_that_depends_on_the_input_is_refused():
+    own = Function(lambda m, x: F.prelu(x, x.abs()))
+    refused("(a slope that depends on the input)", own, (3,))
 
 
 weight = torch.linspace(-1, 1, 12).reshape(3, 4)
@@ -728,8 +753,33 @@ def test_inputs_of_another_shape_are_refused():
     )
     refused_input("expected finite inputs, got NaN or infinity.", torch.full((1, 4), float("inf")))
     refused_input("expected a torch tensor of inputs, got list. Use torch.as_tensor(x).", [0.0], TypeError)
+    refused_input("expected real inputs, got torch.complex64.", torch.ones(2, 4) + 1j)
     assert network(torch.zeros(0, 4)).shape == (0, 1)
     assert network(torch.ones(2, 4, dtype=torch.int64)).dtype == torch.float32
+
+
+def test_directions_are_taken_in_any_precision_and_refused_like_inputs():
+    model, x = mlp([4, 3, 2]), torch.rand(5, 4)
+    network = trace(model)
+    expected = torch.func.vmap(torch.func.jacrev(model))(x)
+    for dtype in (torch.float32, torch.float64, torch.int64):
+        torch.testing.assert_close(network.linearise(x, torch.eye(4, dtype=dtype))[1], expected)
+    with pytest.raises(ValueError, match=r"expected inputs of shape \(N, 4\), got \(3, 3\)"):
+        network.linearise(x, torch.eye(3))
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.int64, torch.complex64])
+def test_a_precision_that_is_none_is_refused(dtype):
+    with pytest.raises(TypeError, match="expected dtype to be one of torch's floats, such as torch.float64"):
+        trace(mlp([4, 3, 1]), dtype=dtype)
+
+
+def test_shapes_without_numbers_and_many_networks_at_once_are_refused():
+    with pytest.raises(ValueError, match=r"sizes of input_shape to be at least 1, got \(-4,\)"):
+        trace(mlp([4, 3, 1]), (-4,))
+    many = Ensemble([mlp([4, 3, 1]), mlp([4, 3, 1])])
+    with pytest.raises(TypeError, match=r"got an Ensemble of 2: call it with ensemble\[s\] for each s"):
+        trace(many)
 
 
 # The course's convolutional networks: read, cut by a plane, and walked along a segment

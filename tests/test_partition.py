@@ -442,6 +442,13 @@ def test_a_plane_made_by_hand_is_checked_and_brought_to_float64():
         Plane(e[0], e[1], e[2, :2])
     with pytest.raises(ValueError, match="expected finite inputs, got NaN or infinity"):
         Plane.through(e[0], e[1], e[2] * float("nan"))
+    plane = Plane(e[0], e[1], e[2])
+    with pytest.raises(ValueError, match=r"expected plane coordinates \(N, 2\), got \(1, 3\)"):
+        plane.lift([[1.0, 2.0, 3.0]])
+    with pytest.raises(ValueError, match=r"expected inputs \(N, 3\) as the plane has them, got \(3,\)"):
+        plane.coordinates(e[0])
+    with pytest.raises(TypeError, match="expected a Plane, got tuple. Plane.through"):
+        partition(random_mlp((3, 5, 1)), plane=(e[0], e[1], e[2]))
 
 
 def test_what_is_no_network_is_refused():

@@ -187,6 +187,7 @@ def test_grokking_times_sweep_over_processes_too():
     "cell, text",
     [
         ({"decay": 1.0}, "unknown setting decay; there are operation, p, width, activation, fraction"),
+        ({"every": 0}, "every must be at least 1 step between two looks, got 0"),
         ({"activation": "gelu"}, "activation must be 'relu' or 'square', got 'gelu'"),
         ({"fraction": 1.0}, "fraction is the share of the table to train on, above 0 and below 1, got 1.0"),
         ({"operation": "divide", "p": 33}, "needs a prime p"),

@@ -255,6 +255,7 @@ def test_bounds_from_the_sums_as_written():
         (lambda: theory.ridge_risk([1.0], 1.0, 0), "expected n of at least 1 .* got n=0"),
         (lambda: theory.ridge_risk([1.0], 1.0, 2, noise=-1.0), "noise of at least 0, got n=2, noise=-1.0"),
         (lambda: theory.best_ridge([1.0, 0.0], [0.0, 1.0], 2), "the best ridge is infinite"),
+        (lambda: theory.effective_rank([1.0, 2.0], 0, np.nan), "ridge must be a number; got nan"),
         (lambda: theory.effective_rank([1.0, 2.0], 2), "k must be from 0 to 1 .* got 2"),
         (lambda: theory.effective_rank([1.0, 0.0], 1), "beyond k=1 all eigenvalues are 0"),
         (lambda: theory.effective_rank([1.0], 0, order=3), "order must be 1 .* or 2 .* got 3"),

@@ -7,7 +7,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import unsettled
+from minigrok._support import check_tensor, unsettled
 from minigrok.training import Ensemble
 
 Bounds = tuple[float, float]
@@ -41,8 +41,7 @@ def check_model(model: Callable) -> None:
 
 
 def check_points(model: Callable, x: Tensor, bounds: Bounds) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a torch tensor of inputs, got {type(x).__name__}. Use torch.as_tensor(x).")
+    check_tensor(x, "a torch tensor of inputs")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"x must be float32 or float64, got {x.dtype}: steps of an attack are too small for less. "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minigrok._support import to_float64
+from minigrok._support import check_tensor, to_float64
 
 
 @torch.no_grad()
@@ -41,6 +41,7 @@ def commutativity(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     Lesson 09 has the two traps, with the share written out by hand.
     """
+    check_tensor(x, "a torch tensor of pairs")
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
     there, back = model(x), model(x.flip(-1))
@@ -247,6 +248,7 @@ def perturbation_measures(
 
     Used in lessons 09 and 14.
     """
+    check_tensor(x, "a torch tensor of real vectors")
     if not x.is_floating_point():
         raise TypeError(
             f"noise needs real vectors, got x of {x.dtype}. For pairs of numbers hand in model.embed(x), and "
@@ -304,6 +306,7 @@ def _tolerance(R: Tensor) -> float:
 
 
 def _check_features(features: Tensor) -> None:
+    check_tensor(features, "a torch tensor of features")
     if features.dim() < 2 or features.shape[-2] < 2 or not features.shape[-1]:
         raise ValueError(
             "expected features (N, d) of at least 2 samples (what is measured lies between samples), got "
@@ -314,6 +317,7 @@ def _check_features(features: Tensor) -> None:
 
 
 def _check_gram(R: Tensor) -> None:
+    check_tensor(R, "a torch tensor, a Gram matrix")
     if R.dim() < 2 or R.shape[-1] != R.shape[-2] or R.shape[-1] < 2 or not R.is_floating_point():
         raise ValueError(
             f"expected a Gram matrix (n, n) of floats with n of at least 2, got {R.dtype} {tuple(R.shape)}: "

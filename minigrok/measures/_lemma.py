@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from minigrok._support import check_tensor
 from minigrok.networks import _check_model
-from minigrok.training import Ensemble
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,6 @@ def gradient_bound(
 
 
 def _first_linear(model: Callable) -> nn.Linear:
-    if isinstance(model, Ensemble):
-        raise TypeError("gradient_bound takes one network: call it with ensemble[s] for each s")
     parts = model.modules() if isinstance(model, nn.Module) else ()
     first = next((part for part in parts if isinstance(part, nn.Linear)), None)
     if first is None:
@@ -105,6 +103,7 @@ def _first_linear(model: Callable) -> nn.Linear:
 
 
 def _lengths(x: Tensor) -> Tensor:
+    check_tensor(x, "a torch tensor of inputs")
     if not x.is_floating_point():
         raise TypeError(f"only real vectors have gradients, got x of {x.dtype}: hand in model.embed(x)")
     lengths = x.detach().flatten(1).norm(dim=1) if x.dim() > 1 and len(x) else torch.zeros(1)

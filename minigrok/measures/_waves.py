@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from minigrok._support import check_tensor
+
 
 @torch.no_grad()
 def fourier_power(table: Tensor, dim: int = 0, *, per_column: bool = False) -> Tensor:
@@ -212,6 +214,7 @@ def _total(power: Tensor) -> Tensor:
 
 
 def _check_logits(logits: Tensor) -> int:
+    check_tensor(logits, "a torch tensor of logits")
     rows = logits.shape[-2] if logits.dim() > 1 else 0
     p = math.isqrt(rows)
     if p < 3 or p * p != rows:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minigrok._support import keep_freed_memory, with_float64
+from minigrok._support import check_tensor, keep_freed_memory, with_float64
 from minigrok.networks import Network, Shape, _shape_of_sample, trace
 
 # A chunk holds so many rows, and at most so many values of the widest layer: it stays in the cache.
@@ -107,8 +107,7 @@ def local_complexity(
     Used in lessons 02, 03, 06, 08, 10, 11 and 14.
     """
     radius = _check_radius(radius)
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a torch tensor of points, got {type(x).__name__}. Use torch.as_tensor(x).")
+    check_tensor(x, "a torch tensor of points")
     shape = _shape_of_sample(model, tuple(x.shape[1:]))
     exact = trace(with_float64(model), shape, dtype=torch.float64)
     fast = exact.to(torch.float32)

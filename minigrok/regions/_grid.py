@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from minigrok._support import with_float64
 from minigrok.networks import _check_model
-from minigrok.regions._partition import Box, Plane, _check_box
+from minigrok.regions._partition import Box, Plane, _check_box, _check_plane
 
 # So many grid points are sent through the network at once.
 _ROWS = 4096
@@ -58,7 +58,7 @@ def bending_on_grid(
     """
     if not resolution >= 1:
         raise ValueError(f"expected resolution of at least 1 cell, got {resolution}.")
-    box = _check_box(box)
+    box, plane = _check_box(box), _check_plane(plane)
     _check_model(model)
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     double = copy.deepcopy(with_float64(model)).double()

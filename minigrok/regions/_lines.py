@@ -97,8 +97,13 @@ def _check(curve: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, np.nd
         raise ValueError(f"expected a curve of segments (S, 2, 2), got the shape {curve.shape}.")
     if len(curve) == 0:
         raise ValueError("the curve has no segments: a network with one answer everywhere has no boundary.")
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"expected at least two increasing distances, got {edges.tolist()}.")
+    if not np.isfinite(curve).all():
+        raise ValueError("expected a curve of finite segments, got NaN or infinity.")
+    rising = edges.ndim == 1 and len(edges) > 1 and (np.diff(edges) > 0).all()
+    if not rising or not np.isfinite(edges[:-1]).all():
+        raise ValueError(
+            f"expected at least two increasing distances, got {edges.tolist()}. Only the last may be inf."
+        )
     return curve, edges
 
 

@@ -83,13 +83,18 @@ class Plane:
     def lift(self, points: object) -> Tensor:
         """Take plane coordinates (N, 2) to inputs (N, *input_shape)."""
         points = torch.as_tensor(points, dtype=torch.float64)
+        if points.dim() != 2 or points.shape[1] != 2:
+            raise ValueError(f"expected plane coordinates (N, 2), got {tuple(points.shape)}.")
         frame = torch.stack([self.u, self.v])
         return self.origin + (points @ frame.flatten(1)).reshape(-1, *self.origin.shape)
 
     def coordinates(self, x: Tensor) -> Tensor:
         """Project inputs (N, *input_shape) onto the plane: coordinates (N, 2)."""
-        offset = (torch.as_tensor(x).to("cpu", torch.float64) - self.origin).flatten(1)
-        return offset @ torch.stack([self.u, self.v]).flatten(1).T
+        x = torch.as_tensor(x).to("cpu", torch.float64)
+        if x.shape[1:] != self.origin.shape or x.dim() != self.origin.dim() + 1:
+            wanted = ", ".join(["N", *map(str, self.origin.shape)])
+            raise ValueError(f"expected inputs ({wanted}) as the plane has them, got {tuple(x.shape)}.")
+        return (x - self.origin).flatten(1) @ torch.stack([self.u, self.v]).flatten(1).T
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -236,7 +241,7 @@ def partition(
 
     Used in most lessons.
     """
-    box = _check_box(box)
+    box, plane = _check_box(box), _check_plane(plane)
     shape = (2,) if plane is None else tuple(plane.origin.shape)
     network = trace(_on_cpu(model), shape, dtype=torch.float64)
     try:
@@ -267,6 +272,12 @@ def _check_box(box: Box) -> Box:
             f"the box {box!r} has no area. Give ((x_min, x_max), (y_min, y_max)) with x_min < x_max."
         )
     return (x0, x1), (y0, y1)
+
+
+def _check_plane(plane: Plane | None) -> Plane | None:
+    if plane is not None and not isinstance(plane, Plane):
+        raise TypeError(f"expected a Plane, got {type(plane).__name__}. Plane.through(x0, x1, x2) makes one.")
+    return plane
 
 
 def _lift(plane: Plane | None, points: Tensor) -> Tensor:

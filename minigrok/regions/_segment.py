@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minigrok._support import with_float64
+from minigrok._support import check_tensor, with_float64
 from minigrok.networks import Network, _shape_of_sample, trace
 from minigrok.regions._partition import _ON_THE_LINE, _ROUNDING
 
@@ -111,8 +111,7 @@ def on_segment(model: nn.Module, a: Tensor, b: Tensor) -> Segment:
 
 def _network_for(model: nn.Module, a: Tensor, b: Tensor) -> Network:
     for x in (a, b):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"expected torch tensors, got {type(x).__name__}. Use torch.as_tensor(a).")
+        check_tensor(x, "torch tensors a and b")
     if a.shape != b.shape:
         raise ValueError(f"expected a and b of one shape, got {tuple(a.shape)} and {tuple(b.shape)}.")
     return trace(with_float64(model), _shape_of_sample(model, tuple(a.shape)), dtype=torch.float64)

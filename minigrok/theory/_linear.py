@@ -228,7 +228,7 @@ def linear_delay(ratio: float, eps: float, eta: float, level: float = 0.95) -> L
 
     Used in lessons 05 and 16.
     """
-    eps = number("eps", eps, 0, open="low")
+    eps = number("eps", eps, 0, math.inf, open="low high")
     target = eps / (2 * erfinv(number("level", level, 0, 1, open="low high")) ** 2)
     never = _never(ratio)
     if never >= target:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
 
+from minigrok.theory._checks import number
+
 
 @dataclass(frozen=True, eq=False)
 class RidgeRisk:
@@ -85,7 +87,7 @@ def effective_rank(spectrum: ArrayLike, k: int, ridge: float = 0.0, *, order: in
 
     Used in lesson 15.
     """
-    spectrum = np.sort(_check_spectrum(spectrum))[::-1]
+    spectrum, ridge = np.sort(_check_spectrum(spectrum))[::-1], number("ridge", ridge)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 (r_k) or 2 (R_k), got {order}")
     if not 0 <= k < len(spectrum):

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minigrok._support import check_tensor
+
 
 def noise_level(
     train_accuracy: float | Tensor, first: float | Tensor, last: float | Tensor
@@ -75,6 +77,7 @@ def swap_loss(model: nn.Module, x: Tensor) -> Tensor:
 
     Lesson 09 writes it out by hand, for noisy embeddings.
     """
+    check_tensor(x, "a torch tensor of pairs")
     if x.dim() < 2 or x.shape[-1] != 2 or not x.shape[-2]:
         raise ValueError(f"expected pairs x (N, 2) with at least one pair, got shape {tuple(x.shape)}")
     return (model(x) - model(x.flip(-1))).square().mean(dim=(-2, -1))
