@@ -754,7 +754,7 @@ def _masks(name: str, masks: Sequence[Tensor]) -> Masks:
             raise ValueError(
                 f"expected {name}[{layer}] to be a bool tensor with one entry for each unit, got {kind}."
             )
-    return tuple(mask.detach().cpu() for mask in masks)
+    return tuple(mask.detach().to("cpu", copy=True) for mask in masks)
 
 
 def _first(masks: Masks) -> tuple[int, int] | None:

@@ -277,6 +277,13 @@ def test_states_are_right_where_float32_overflows():
         assert torch.equal(found, z > 0)
 
 
+def test_a_pattern_does_not_change_with_the_masks_it_was_made_from():
+    mask = torch.tensor([True, False])
+    nap = NAP((mask,), (~mask,))
+    mask.fill_(True)
+    assert nap.active[0].tolist() == [True, False]
+
+
 def test_a_class_that_is_asked_for_twice_is_mined_once():
     model, y = small_net((3, 6, 2)), torch.arange(20) % 2
     twice = naps.mine(model, samples(20), y, delta=1, labels=[1, 1, 0])

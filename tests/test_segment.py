@@ -14,7 +14,7 @@ from torch import nn
 
 from minigrok.models import mlp
 from minigrok.networks import trace
-from minigrok.regions import on_segment, partition
+from minigrok.regions import Plane, local_complexity, on_segment, partition
 
 
 def random_mlp(widths, *, seed=0, **options):
@@ -278,6 +278,20 @@ def test_inputs_and_model_are_left_alone():
 
 
 # Bad input
+
+
+def test_what_is_found_does_not_change_with_what_was_handed_in():
+    a, b = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    segment = on_segment(mlp([2, 3, 1]), a, b)
+    origin, u, v = torch.zeros(3, 3, dtype=torch.float64).fill_diagonal_(1.0)
+    plane = Plane(origin, u, v)
+    frame = torch.eye(2, dtype=torch.float64)
+    found = local_complexity(mlp([2, 3, 1]), a[None], radius=0.1, frame=frame)
+    for handed_in in (a, b, origin, u, frame):
+        handed_in += 5
+    assert segment.lift([0.0, 1.0]).tolist() == [[0, 0], [1, 1]]
+    assert plane.lift([[2.0, 3.0]]).tolist() == [[1, 2, 3]]
+    assert torch.equal(found.frame, torch.eye(2, dtype=torch.float64))
 
 
 def test_bad_input_is_refused():

@@ -138,7 +138,7 @@ def _frame(frame: Tensor | None, n: int | None, generator: torch.Generator | Non
 
 
 def _check_frame(frame: Tensor, n: int | None, d: int) -> Tensor:
-    frame = torch.as_tensor(frame).detach().to(torch.float64)
+    frame = torch.as_tensor(frame).detach().to(torch.float64, copy=True)
     if frame.dim() != 2 or frame.shape[1] != d or n not in (None, len(frame)):
         wanted = "P" if n is None else n
         raise ValueError(f"expected a frame of shape ({wanted}, {d}), got {tuple(frame.shape)}.")

@@ -47,7 +47,7 @@ class Plane:
 
     def __post_init__(self) -> None:
         for name in ("origin", "u", "v"):
-            vector = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float64)
+            vector = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float64, copy=True)
             object.__setattr__(self, name, vector)
         if not self.u.shape == self.v.shape == self.origin.shape:
             shapes = ", ".join(str(tuple(x.shape)) for x in (self.origin, self.u, self.v))

@@ -98,7 +98,7 @@ def on_segment(model: nn.Module, a: Tensor, b: Tensor) -> Segment:
     Used in lessons 01, 03, 08, 10, 15 and 16.
     """
     network = _network_for(model, a, b)
-    a, b = (network.check_input(x.detach()[None]) for x in (a, b))
+    a, b = (network.check_input(x.detach()[None]).clone() for x in (a, b))
     if torch.equal(a, b):
         raise ValueError("a and b are the same point: there is no segment between them. Give two inputs.")
     line = _Line(a, b)
@@ -111,7 +111,7 @@ def on_segment(model: nn.Module, a: Tensor, b: Tensor) -> Segment:
 
 def _network_for(model: nn.Module, a: Tensor, b: Tensor) -> Network:
     for x in (a, b):
-        check_tensor(x, "torch tensors a and b")
+        check_tensor(x, "torch tensors")
     if a.shape != b.shape:
         raise ValueError(f"expected a and b of one shape, got {tuple(a.shape)} and {tuple(b.shape)}.")
     return trace(with_float64(model), _shape_of_sample(model, tuple(a.shape)), dtype=torch.float64)
