@@ -715,6 +715,17 @@ def test_hooks_act_in_an_ensemble_too(where):
         torch.testing.assert_close(out, nets[s](X))
 
 
+@pytest.mark.parametrize("first", [nn.ReLU(inplace=True), nn.Identity()], ids=str)
+def test_a_network_may_begin_in_place(first):
+    nets = [nn.Sequential(first, nn.LeakyReLU(0.5, inplace=True), nn.Linear(2, 3)) for _ in range(2)]
+    each, before = torch.stack([X, -X]), X.clone()
+    for x in (X, each):
+        out = Ensemble(nets)(x)
+        for s in range(2):
+            torch.testing.assert_close(out[s], nets[s]((each[s] if x.dim() == 3 else X).clone()))
+    assert torch.equal(X, before) and torch.equal(each[0], before)
+
+
 def test_images_go_through_an_ensemble():
     def convolutional(seed):
         with torch.random.fork_rng():

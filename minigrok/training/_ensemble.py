@@ -137,6 +137,8 @@ class Ensemble(nn.Module):
     def _by_layers(self, x: Tensor) -> Tensor:
         # Features before samples: weight @ h needs no transposed copy on the way back.
         h = x.mT if x.dim() == 3 else x.T.expand(self.size, -1, -1)  # (S, features, N)
+        if not isinstance(self.stacked[0], nn.Linear):
+            h = h.clone()  # it may act in place, and the networks share x
         for layer in self.stacked:
             if not isinstance(layer, nn.Linear):
                 h = layer(h)
@@ -240,6 +242,7 @@ _ELEMENTWISE += (Square,)
 def _is_layered(model: nn.Module) -> bool:
     return (
         type(model) is nn.Sequential
+        and len(model) > 0
         and all(type(layer) is nn.Linear or type(layer) in _ELEMENTWISE for layer in model)
         and not _has_hooks(model)
     )
