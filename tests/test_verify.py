@@ -556,6 +556,39 @@ def test_a_center_may_come_from_a_gradient():
     assert largest_eps(model, 1, x, high=0.25).eps == 0.25
 
 
+def hat(size, lead=0.2):
+    """Output 1 is |x - 1/2| and output 0 is `lead`, by units of `size` whose answers are blown up again."""
+    model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2)).double()
+    with torch.no_grad():
+        (
+            model[0].weight.copy_(size * torch.tensor([[1.0], [-1.0]])),
+            model[0].bias.copy_(size * torch.tensor([-0.5, 0.5])),
+        )
+        model[2].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]) / size)
+        model[2].bias.copy_(torch.tensor([lead, 0.0]))
+    return model
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-9, 1e-4, 1.0, 1e6, 1e17])
+def test_the_programs_alone_are_right_whatever_the_size_of_the_units(size, monkeypatch):
+    for stage in ("_bound", "_walk", "_relax", "_tighten"):
+        monkeypatch.setattr(_cascade._Cascade, stage, lambda cascade: None)
+    assert certify(hat(size), 0).status == "falsified"
+    proved = certify(hat(size, lead=0.75), 0)
+    assert (proved.status, proved.stage) == ("verified", "milp")
+    ((least, most),) = unit_bounds(hat(size))
+    assert (most / size).tolist() == pytest.approx([0.5, 0.5]) and (least == -most).all()
+
+
+def test_outputs_too_large_for_a_program_are_refused_in_words():
+    model = hat(1.0)
+    with torch.no_grad():
+        for weight in model[2].parameters():
+            weight *= 1e18
+    with pytest.raises(ValueError, match="Divide the last layer's weights and biases by a number"):
+        certify(model, 0)
+
+
 # --- what the units can reach -------------------------------------------------------------------------------
 
 

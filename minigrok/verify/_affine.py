@@ -11,6 +11,7 @@ from minigrok._support import with_float64
 from minigrok.networks import Network, Step, trace
 
 INPUT = -1  # the number of the network's input among the sources of a map
+_USUAL = 1e-3, 1e3  # the sum of a unit's |weights| and |bias|; within these a unit is left as it is
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,29 @@ def read(model: nn.Module | Network, input_shape: tuple[int, ...] | None = None)
     if "_affine_maps" not in network.__dict__:  # a network is frozen: read once, kept with it
         object.__setattr__(network, "_affine_maps", _read(network.to(torch.float64)))
     return network.__dict__["_affine_maps"]
+
+
+def balanced(maps: Sequence[Affine]) -> list[Affine]:
+    """The same network with very small or large units brought to about 1, each by a power of two: exactly.
+
+    relu(c z) / c = relu(z) for c > 0, so what goes in is divided by the size that what goes out is multiplied
+    by. A program needs it: HiGHS takes coefficients below 1e-9 for 0 and refuses those above 1e15.
+    """
+    sizes: dict[int, np.ndarray] = {}
+    found = []
+    for layer, target in enumerate(maps):
+        parts = {s: part * sizes[s] if s in sizes else part for s, part in target.parts.items()}
+        found.append(Affine(target.bias, parts))
+        if layer == len(maps) - 1:  # the outputs stay what they are
+            break
+        size = np.abs(target.bias) + sum(np.abs(part).sum(1) for part in parts.values())
+        extreme = (size > 0) & ((size < _USUAL[0]) | (size > _USUAL[1]))
+        if extreme.any():
+            size = np.where(extreme, np.exp2(np.round(np.log2(np.where(extreme, size, 1)))), 1.0)
+            sizes[layer] = size
+            parts = {s: part / size[:, None] for s, part in parts.items()}
+            found[-1] = Affine(target.bias / size, parts)
+    return found
 
 
 def pre_activations(maps: Sequence[Affine], x: np.ndarray) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from minigrok._support import check_tensor, with_float64
 from minigrok.naps import NAP, _check_fits, clashes
 from minigrok.networks import Network
 from minigrok.verify import _cascade, _marabou
-from minigrok.verify._affine import network_of, read
+from minigrok.verify._affine import balanced, network_of, read
 from minigrok.verify._bounds import Region
 from minigrok.verify._cascade import GOAL, LATE, SLACK, TIE, Found, Question
 
@@ -315,7 +315,7 @@ def unit_bounds(
     Used by experiments/image_proofs.py, the script of lesson 13.
     """
     question = _question(model, [], center, eps, bounds, 1.0, 0.0, None, input_shape)
-    region = Region.of(question.maps, question.low, question.high, question.phases)
+    region = Region.of(read(question.network), question.low, question.high, question.phases)
     return [(torch.from_numpy(least), torch.from_numpy(most)) for least, most in region.bounds]
 
 
@@ -406,7 +406,7 @@ def _question(
     starts += [] if center is None else [at]
     phases = _phases(network, patterns)
     deadline = begin + timeout
-    return Question(model, network, read(network), low, high, phases, tol, deadline, starts)
+    return Question(model, network, balanced(read(network)), low, high, phases, tol, deadline, starts)
 
 
 def _shape_shown(center: Tensor | None, start: Tensor | None) -> tuple[int, ...] | None:

@@ -101,6 +101,11 @@ class Program:
             return Answer("reached", bound, x)
         if status in (_STATUS.kTimeLimit, _STATUS.kIterationLimit):
             return Answer("stopped", bound, x)
+        if status in (_STATUS.kNotset, _STATUS.kModelError, _STATUS.kSolveError):  # beyond 1e15 or so
+            raise ValueError(
+                "the outputs are too large for HiGHS. Divide the last layer's weights and biases by a "
+                "number: that leaves all decisions as they are."
+            )
         raise RuntimeError(
             f"HiGHS ended with '{self.highs.modelStatusToString(status)}', which no program of minigrok "
             "should give. Please report it with the network and the call that led here."
