@@ -14,6 +14,7 @@ except ImportError as error:
 
 INFINITY = highspy.kHighsInf
 _STATUS = highspy.HighsModelStatus
+_TOO_LARGE = (_STATUS.kNotset, _STATUS.kModelError, _STATUS.kSolveError, _STATUS.kUnknown)
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,11 @@ class Program:
             return Answer("reached", bound, x)
         if status in (_STATUS.kTimeLimit, _STATUS.kIterationLimit):
             return Answer("stopped", bound, x)
-        if status in (_STATUS.kNotset, _STATUS.kModelError, _STATUS.kSolveError):  # beyond 1e15 or so
+        if status in _TOO_LARGE:
+            words = self.highs.modelStatusToString(status)
             raise ValueError(
-                "the outputs are too large for HiGHS. Divide the last layer's weights and biases by a "
-                "number: that leaves all decisions as they are."
+                f"HiGHS ended with '{words}', as it does where outputs are too large for it, beyond 1e15 "
+                "or so. Divide the last layer's weights and biases by a number: no decision changes by that."
             )
         raise RuntimeError(
             f"HiGHS ended with '{self.highs.modelStatusToString(status)}', which no program of minigrok "
