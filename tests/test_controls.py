@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "lessons").glob("*.ipynb"))
 INTERACT = {"interact", "interact_manual", "interactive", "interactive_output"}
 METHODS = {"observe", "on_click", "on_submit"}
+# Lab takes the arrow keys away from these: with one in focus, a key moves the reader to another cell.
+KEYLESS = {"Dropdown", "Select", "SelectMultiple", "RadioButtons", "ToggleButtons"}
 
 
 def drifting(notebook: NotebookNode) -> list[str]:
@@ -44,6 +46,40 @@ def disturbed(notebook: NotebookNode) -> list[str]:
         for called in callbacks(cells[k])
         for body in [called if isinstance(called, ast.Lambda) else known_at(cells, k, ast.unparse(called))]
         for name in sorted(set(changed_in_place(body)) & everywhere if body else ())
+    ]
+
+
+def overtaken(notebook: NotebookNode) -> list[str]:
+    """What the cell of a control reads of cells above and a later cell changes, one sentence each."""
+    cells = [cell.source if cell.cell_type == "code" else "" for cell in notebook.cells]
+    return [
+        f"cell {k}: run again at the end it reads another `{name}`, since cell {later} changes it"
+        for k in range(len(cells))
+        if list(callbacks(cells[k]))
+        for name in sorted(read_at_top(cells[k]))
+        if any(name in changed_by(source) for source in cells[:k])
+        if (later := next((i for i in range(k + 1, len(cells)) if name in changed_by(cells[i])), None))
+    ]
+
+
+def read_at_top(source: str) -> set[str]:
+    """Names that a cell reads when it is run, and does not set itself."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    return {s.get_name() for s in symbols if s.is_referenced()} - changed_by(source)
+
+
+def keyless(source: str) -> list[str]:
+    """The controls of a cell that do not answer to keys in Lab: `interact` makes one of any list or dict."""
+    tree = ast.parse(source)
+    named = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in KEYLESS]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    options = [k for call in calls if getattr(call.func, "id", None) in INTERACT for k in call.keywords]
+    lists = (ast.List, ast.ListComp, ast.Dict, ast.DictComp, ast.Set)
+    return named + [
+        option.arg
+        for option in options
+        if isinstance(option.value, lists)
+        or ast.unparse(option.value).startswith(("list(", "sorted(", "range("))
     ]
 
 
@@ -146,6 +182,17 @@ def test_the_controls_of_a_lesson_are_found(path):
             assert bool(list(callbacks(cell.source))) == ("widget" in tags(cell)), cell.source
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_control_can_be_made_again_when_the_lesson_has_run(path):
+    assert overtaken(read_lesson(path)) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_control_answers_to_keys(path):
+    found = [keyless(cell.source) for cell in read_lesson(path).cells if cell.cell_type == "code"]
+    assert sum(found, []) == [], "Lab keeps the arrow keys for itself: take a SelectionSlider"
+
+
 # ---- the test itself, on small notebooks that are spoilt -------------------------------------------------
 
 SHOW = "def show(n=1):\n    print(scale * n)\n\n\ninteract(show, n=(1, 3))"
@@ -227,3 +274,25 @@ def test_a_button_that_changes_the_notebook_is_told():
 
 def spoilt(*cells: str) -> NotebookNode:
     return new_notebook(cells=[new_code_cell(source) for source in cells])
+
+
+@pytest.mark.parametrize("top", ["interact(twice, n=(1, scale))", "n = scale\ninteract(twice, n=(1, n))"])
+def test_a_control_made_of_a_name_given_again_later_is_told(top):
+    assert [line.split(",")[0] for line in overtaken(spoilt(FIRST, top, "scale = 3"))] == [
+        "cell 1: run again at the end it reads another `scale`"
+    ]
+    assert overtaken(spoilt(FIRST, top, "print(scale)")) == []
+    assert overtaken(spoilt(FIRST, "scale = 1\n" + top, "scale = 3")) == []  # it sets the name itself
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("interact(f, n=Dropdown(options=[1, 2]))", ["Dropdown"]),
+        ("box = SelectMultiple(options=[1])", ["SelectMultiple"]),
+        ("interact(f, n=[1, 2], m=list(steps), k=(1, 3))", ["n", "m"]),
+        ("interact(f, n=SelectionSlider(options=[1, 2]), m=IntSlider(1), k=box)", []),
+    ],
+)
+def test_a_control_without_keys_is_told(source, found):
+    assert keyless(source) == found
