@@ -63,7 +63,10 @@ def row(lesson: Lesson, seconds: float, processor: float, gigabytes: float) -> s
 def main() -> None:
     """Measure the lessons named, or all."""
     lessons = read_lessons()
-    for number in sys.argv[1:] or lessons:
+    asked = sys.argv[1:] or list(lessons)
+    if not set(asked) <= set(lessons):
+        raise SystemExit(f"{__doc__}\nLessons: {' '.join(lessons)}")
+    for number in asked:
         print(row(lessons[number], *measure(LESSONS / f"{lessons[number].file}.ipynb")), flush=True)
 
 
