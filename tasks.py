@@ -203,11 +203,11 @@ def suites(lessons):
     alone = {"grading": "tests/test_grading_lessons.py", "book": "tests/test_book_browser.py"}
     paths = sorted(path.as_posix() for path in Path("tests").glob("test_*.py"))
     others = [path for path in paths if path not in alone.values()]
-    tests = {f"tests {k}": others[k - 1 :: 4] for k in (1, 2, 3, 4)}
+    tests = {name: [path] for name, path in alone.items()}
+    tests |= {f"tests {k}": others[k - 1 :: 4] for k in (1, 2, 3, 4)}
     tests["tests 4"].append("minigrok")  # the examples of its docstrings
-    order = {"grading": [alone["grading"]], "tests 1": tests.pop("tests 1"), "book": [alone["book"]], **tests}
-    for name, part in order.items():
-        parts[name] = ["-rs", "--durations=5", *part]  # why one was skipped, and what took longest
+    for name in ("grading", "tests 1", "book", "tests 3", "tests 2", "tests 4"):  # the short ones last
+        parts[name] = ["-rs", "--durations=5", *tests[name]]  # why one was skipped, and what took longest
     return {name: ["-p", "no:cacheprovider", *part] for name, part in parts.items()}
 
 

@@ -16,7 +16,9 @@ quick; they run in one process, once for each lesson.
 """
 
 import ast
+import dis
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -182,17 +184,31 @@ def bound(source: str) -> set[str]:
     return found
 
 
-def used(source: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+def taken(source: str) -> set[str]:
+    """The names that a cell, or a function in it, reads before the cell has set them, line by line."""
+    found, own = set(), set()
+    for step in dis.get_instructions(compile(source, "cell", "exec")):
+        if step.opname == "STORE_NAME":
+            own.add(step.argval)
+        reads = {step.argval} if step.opname == "LOAD_NAME" else inner_reads(step.argval)
+        found |= reads - own
+    return found
+
+
+def inner_reads(code: object) -> set[str]:
+    """The names of the notebook that a function, or one inside it, reads."""
+    steps = list(dis.get_instructions(code)) if inspect.iscode(code) else []
+    names = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+    return names.union(*(inner_reads(step.argval) for step in steps))
 
 
 def leaning(notebook) -> list[str]:
-    """The cells of the story that use a name which an answer above them has set."""
+    """The cells of the story that take a name which an answer above them has set."""
     names, cells = set(), []
     for cell in notebook.cells:
         if part(cell) == "answer":
             names |= bound(cell.source)
-        elif cell.cell_type == "code" and part(cell) != "check" and used(cell.source) & names:
+        elif cell.cell_type == "code" and part(cell) != "check" and taken(cell.source) & names:
             cells.append(cell.source)
     return cells
 
@@ -209,6 +225,24 @@ def leaning(notebook) -> list[str]:
 )
 def test_the_names_of_a_cell(source, names):
     assert bound(source) == names
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("x = 1\ny = x", set()),
+        ("y = x\nx = 1", {"x"}),
+        ("x += 1", {"x"}),
+        ("x = x + 1", {"x"}),
+        ("x[0] = 1", {"x"}),
+        ("for x, (y, _) in [(1, (2, 3))]:\n    z = [x * y for x in range(y)]", {"range"}),
+        ("def f(a):\n    x = a\n    return [x + y for _ in x]", {"y"}),
+        ("y = 1\ndef f():\n    return lambda: (x, y)", {"x"}),
+        ("with x as y:\n    y", {"x"}),
+    ],
+)
+def test_the_names_a_cell_takes_from_above(source, names):
+    assert taken(source) == names
 
 
 @pytest.mark.parametrize("lesson", NOTEBOOKS)
