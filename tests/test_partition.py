@@ -1,5 +1,6 @@
 """The exact partition against independent counts: formulas, rational arithmetic, sampling, the network."""
 
+import copy
 from fractions import Fraction
 from math import comb
 
@@ -377,6 +378,24 @@ def test_the_boundary_is_crossed_exactly_where_the_class_changes(n_out):
     winner = f.argmax(1) if n_out > 1 else f[:, 0] > 0
     (a, b) = segments[:, 0], segments[:, 1]
     assert ((a[:, 1] < y) != (b[:, 1] < y)).sum() == (winner[1:] != winner[:-1]).sum()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_boundary_of_two_opposite_outputs_is_whole(seed):
+    """Both outputs are zero on it, so their own size says nothing about what is rounding."""
+    model = random_mlp((2, 16, 16, 1), seed=seed).double()
+    with torch.no_grad():
+        model[-1].bias.sub_(model(torch.zeros(1, 2, dtype=torch.float64))[0])
+    opposite = copy.deepcopy(model)
+    opposite[-1] = torch.nn.Linear(16, 2).double()
+    with torch.no_grad():
+        for mine, other in zip(opposite[-1].parameters(), model[-1].parameters(), strict=True):
+            mine.copy_(torch.cat([other, -other]))
+    alone = partition(model).decision_boundary
+    np.testing.assert_allclose(partition(opposite).decision_boundary, alone, atol=1e-12)
+    inside = alone.reshape(-1, 2)[np.abs(alone.reshape(-1, 2)).max(axis=1) < 1 - 1e-9]
+    meeting = (np.abs(inside[:, None] - inside).max(axis=2) < 1e-9).sum(axis=1)
+    assert (meeting >= 2).all(), "inside the window every segment goes on"
 
 
 def test_the_model_and_the_global_generator_are_left_alone():

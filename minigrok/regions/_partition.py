@@ -619,33 +619,31 @@ def _between(
     for crossing in (up, down):  # each face of two sides has one of either; keep the faces in order
         f, a, b = face[crossing], start[crossing], end[crossing]
         t = (gap[a] / (gap[a] - gap[b]))[:, None]
-        ends.append(
-            (
-                f,
-                p.vertices[a] + t * (p.vertices[b] - p.vertices[a]),
-                outputs[a] + t * (outputs[b] - outputs[a]),
-            )
-        )
+        at = p.vertices[a] + t * (p.vertices[b] - p.vertices[a])
+        values = outputs[a] + t * (outputs[b] - outputs[a])
+        # Where two outputs cross, all may be nearly zero: what is rounding is judged by the corners.
+        rounding = 1e-12 * np.maximum(np.abs(outputs[a]), np.abs(outputs[b])).max(axis=1, keepdims=True)
+        lead = values[:, [i]] - values + rounding
+        lead[:, [i, j]] = 1.0  # these two are equal all along
+        ends.append((f, at, lead))
     common, first, second = np.intersect1d(ends[0][0], ends[1][0], return_indices=True)
     if not len(common):
         return np.zeros((0, 2, 2))
-    (p0, f0), (p1, f1) = (
-        (points[k], values[k]) for (_, points, values), k in zip(ends, (first, second), strict=True)
+    (p0, lead0), (p1, lead1) = (
+        (points[k], leads[k]) for (_, points, leads), k in zip(ends, (first, second), strict=True)
     )
-    low, high = _largest_on_segment(f0, f1, i)
+    low, high = _all_ahead(lead0, lead1)
     kept = high > low
     step = (p1 - p0)[kept]
     return np.stack([p0[kept] + low[kept, None] * step, p0[kept] + high[kept, None] * step], axis=1)
 
 
-def _largest_on_segment(f0: np.ndarray, f1: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """For which t in [low, high] output i is largest, when the outputs go linearly from f0 to f1."""
-    low, high = np.zeros(len(f0)), np.ones(len(f0))
-    scale = 1e-12 * np.maximum(np.abs(f0), np.abs(f1)).max(axis=1)
-    for k in range(f0.shape[1]):
-        lead0, lead1 = f0[:, i] - f0[:, k] + scale, f1[:, i] - f1[:, k] + scale
-        t = lead0 / np.where(lead0 == lead1, 1.0, lead0 - lead1)
-        low = np.where((lead0 < 0) & (lead1 >= 0), np.maximum(low, t), low)
-        high = np.where((lead0 >= 0) & (lead1 < 0), np.minimum(high, t), high)
-        high = np.where((lead0 < 0) & (lead1 < 0), -1.0, high)
+def _all_ahead(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For which t in [low, high] no lead is negative, when leads (F, k) go linearly from start to end."""
+    low, high = np.zeros(len(start)), np.ones(len(start))
+    for a, b in zip(start.T, end.T, strict=True):
+        t = a / np.where(a == b, 1.0, a - b)
+        low = np.where((a < 0) & (b >= 0), np.maximum(low, t), low)
+        high = np.where((a >= 0) & (b < 0), np.minimum(high, t), high)
+        high = np.where((a < 0) & (b < 0), -1.0, high)
     return low, high
