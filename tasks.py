@@ -214,7 +214,7 @@ def suites(lessons):
 def test_grading():
     python, start = environment(["test"]), time.time()
     numbers = sorted(path.name[:2] for path in Path("lessons").glob("*.ipynb"))
-    say("grading every lesson for seven students, in three processes: 17 minutes of processor time.")
+    say("grading every lesson for seven students, in three processes: about 18 minutes on two cores.")
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_grading_lessons.py"]
     thirds = {f"third {k}": " ".join(numbers[k - 1 :: 3]) for k in (1, 2, 3)}
     jobs = {third: (pytest, {**os.environ, "MINIGROK_GRADE": asked}) for third, asked in thirds.items()}
