@@ -196,7 +196,7 @@ def suites(lessons):
     """All tests in parts (name: what pytest is given), in the order in which `together` takes them.
 
     The book is made of what the lessons show (tests/kept.py). So they come first, then two parts that last
-    longer than the lessons' parts differ, then the book. Grading mostly waits for its endless loops.
+    longer than the lessons' parts differ, then the book.
     """
     nbval = ["-p", "tests.kept", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120"]
     parts = {f"lessons {k}": [*nbval, *lessons[k - 1 :: 3]] for k in (1, 2, 3)}
@@ -223,7 +223,7 @@ def test_grading():
 
 def together(jobs):
     """Run the commands (name: command, env) in their order, three at a time; each line says whose it is."""
-    pool = ThreadPoolExecutor(3)  # two cores are never idle then: nearly every part waits at times
+    pool = ThreadPoolExecutor(3)  # one more than the cores of a small machine: each part waits at times
     try:
         running = {name: pool.submit(follow, *job, name) for name, job in jobs.items()}
         return {name: job.result() for name, job in running.items()}
